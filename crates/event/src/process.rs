@@ -1,0 +1,190 @@
+//! OCSF `process`, `actor`, and what Picket's extension adds to them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ProcessUid, Timestamp};
+
+/// Who did it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Actor {
+    /// The acting process.
+    pub process: Process,
+}
+
+/// A process as it was when the event happened.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Process {
+    /// Boot, pid namespace, pid, start time.
+    pub uid: ProcessUid,
+    /// Thread group id in the host's pid namespace.
+    pub pid: u32,
+    /// Acting thread, 0 where it does not matter.
+    pub tid: u32,
+    /// `comm` of the group leader (kernel, at most 15 bytes) or the base name of the executable.
+    pub name: String,
+    /// Executable as the kernel resolved it; empty for kernel threads.
+    pub path: String,
+    /// Inode of the executable: a renamed or replaced file keeps its own.
+    pub exe_inode: u64,
+    /// Kernel device number (`major << 20 | minor`) of the executable's file system.
+    pub exe_device: u32,
+    /// Arguments joined by spaces.
+    pub cmd_line: String,
+    /// Working directory at exec.
+    pub working_directory: String,
+    /// Whose rights it has.
+    pub user: User,
+    /// When it started.
+    pub created_time: Timestamp,
+    /// Effective capabilities, bit n is `CAP_n`.
+    pub capabilities: u64,
+    /// Inode numbers of its namespaces.
+    pub namespaces: Namespaces,
+    /// Control group path (v2), empty where unknown.
+    pub cgroup: String,
+    /// Controlling terminal, as `pts/3`; empty where there is none.
+    pub tty: String,
+    /// Selected environment: preload variables and job ids only, in the order of their names.
+    pub environment: Vec<(String, String)>,
+    /// The nearest session leader, job step or container init: one id for everything that one launch started.
+    pub exec_tree: ProcessUid,
+    /// What kind of work it does.
+    pub role: ProcessRole,
+    /// Its container.
+    pub container: Option<Container>,
+    /// Its training job.
+    pub job: Option<Job>,
+    /// Its parent at the time.
+    pub parent: Option<ParentProcess>,
+}
+
+/// What a row says of the parent, so that lineage needs no join.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParentProcess {
+    /// Identity.
+    pub uid: ProcessUid,
+    /// Thread group id.
+    pub pid: u32,
+    /// Name.
+    pub name: String,
+    /// Executable.
+    pub path: String,
+    /// Arguments joined by spaces.
+    pub cmd_line: String,
+}
+
+/// OCSF `user`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Real uid.
+    pub uid: u32,
+    /// Effective uid.
+    pub euid: u32,
+    /// Real gid.
+    pub gid: u32,
+    /// Login uid that survives `su` and `sudo`; `u32::MAX` where nobody logged in.
+    pub auid: u32,
+    /// Name of the real uid on this host, empty where it has none.
+    pub name: String,
+}
+
+impl Default for User {
+    fn default() -> Self {
+        Self { uid: 0, euid: 0, gid: 0, auid: u32::MAX, name: String::new() }
+    }
+}
+
+/// Namespace inode numbers, 0 where unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespaces {
+    /// Mount namespace.
+    pub mnt: u32,
+    /// Pid namespace.
+    pub pid: u32,
+    /// Network namespace.
+    pub net: u32,
+    /// User namespace.
+    pub user: u32,
+}
+
+/// OCSF `container`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container {
+    /// Full id of the runtime.
+    pub uid: String,
+    /// Name, where the runtime's files tell it.
+    pub name: String,
+    /// Image reference, where the runtime's files tell it.
+    pub image: String,
+    /// docker, containerd, cri-o, podman, apptainer.
+    pub runtime: String,
+    /// Kubernetes pod uid, where there is one.
+    pub pod_uid: String,
+}
+
+/// The training or batch job a process belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// slurm, kubernetes, ray, torchrun, mlflow, wandb.
+    pub scheduler: String,
+    /// The scheduler's id.
+    pub uid: String,
+    /// Step within the job, where there is one.
+    pub step: String,
+    /// Rank in the distributed world, where the environment tells it.
+    pub rank: Option<u32>,
+}
+
+/// What kind of work a process does; data in `rules/` decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum ProcessRole {
+    /// None of the others.
+    #[default]
+    Other = 0,
+    /// Trains a model.
+    Trainer = 1,
+    /// Serves a model.
+    Server = 2,
+    /// A notebook kernel or its server.
+    Notebook = 3,
+    /// Schedules others.
+    Orchestrator = 4,
+    /// Installs packages.
+    Installer = 5,
+    /// Deploys code or models.
+    Deployer = 6,
+    /// Scans files.
+    Scanner = 7,
+    /// An interactive or scripted shell.
+    Shell = 8,
+}
+
+impl ProcessRole {
+    /// Every role, by number.
+    pub const ALL: [Self; 9] =
+        [Self::Other, Self::Trainer, Self::Server, Self::Notebook, Self::Orchestrator, Self::Installer, Self::Deployer, Self::Scanner, Self::Shell];
+
+    /// The name used in events, rules and columns.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Other => "other",
+            Self::Trainer => "trainer",
+            Self::Server => "server",
+            Self::Notebook => "notebook",
+            Self::Orchestrator => "orchestrator",
+            Self::Installer => "installer",
+            Self::Deployer => "deployer",
+            Self::Scanner => "scanner",
+            Self::Shell => "shell",
+        }
+    }
+
+    /// The role of a name; anything else is `Other`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Self {
+        Self::ALL.into_iter().find(|role| role.name() == name).unwrap_or_default()
+    }
+}
