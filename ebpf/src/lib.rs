@@ -1,1 +1,19 @@
-//! x
+//! The kernel side of Picket and its loader: the only crate that uses aya and the only one that may hold `unsafe`.
+//!
+//! A [`Sensor`] is the probes and maps of one agent, loaded as a unit. Every probe attaches on its own; one that cannot is a
+//! [`ProbeState`] with the reason and takes no other down. Records wait in one ring buffer of fixed size, whatever the number of CPUs,
+//! until [`Sensor::drain`] hands them out; what did not fit is counted by class and CPU ([`Sensor::counters`]), exactly.
+//!
+//! Needs: BTF (`/sys/kernel/btf/vmlinux`), `CAP_BPF` and `CAP_PERFMON` (or `CAP_SYS_ADMIN`), Linux 5.10 or newer on `x86_64`.
+//!
+//! ```no_run
+//! use picket_ebpf::{Sensor, SensorConfig};
+//! let mut sensor = Sensor::load(&SensorConfig::default())?;
+//! sensor.drain(&mut |record| println!("{record:?}"), 1 << 20);
+//! # Ok::<(), picket_ebpf::SensorError>(())
+//! ```
+
+pub mod record;
+mod sensor;
+
+pub use sensor::{Class, Counters, DEFAULT_ENVIRONMENT, DEFAULT_EXTENSIONS, Drained, KernelSupport, ProbeState, Sensor, SensorConfig, SensorError, WatchSpec, WatchState};
