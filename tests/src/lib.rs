@@ -1,1 +1,14 @@
-//! x
+//! What the tests across processes and the benchmarks share: deterministic events, simulated agents over real mutual TLS, fixtures
+//! that start the real binaries, a proxy that cuts the network, and generators of real kernel activity.
+//!
+//! Everything runs on loopback, in temporary folders, on ports that the kernel chose, and ends by itself. The real binaries are looked
+//! for in `PICKET_BIN_DIR`, else beside the test executable ([`binaries`]).
+
+pub mod agent_sim;
+pub mod binaries;
+pub mod ctl;
+pub mod fixture;
+pub mod generator;
+pub mod host_load;
+pub mod proxy;
+pub mod wait;
