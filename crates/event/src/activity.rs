@@ -125,6 +125,21 @@ pub enum FileActivityKind {
     Open = 14,
 }
 
+impl FileActivityKind {
+    /// From the `activity_id`.
+    #[must_use]
+    pub const fn from_id(id: i32) -> Option<Self> {
+        Some(match id {
+            1 => Self::Create,
+            3 => Self::Update,
+            4 => Self::Delete,
+            5 => Self::Rename,
+            14 => Self::Open,
+            _ => return None,
+        })
+    }
+}
+
 /// How a file was opened. Bits as OCSF has no finer word than `access_mask`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access(pub u8);
@@ -205,6 +220,21 @@ pub enum NetworkActivityKind {
     Traffic = 6,
 }
 
+impl NetworkActivityKind {
+    /// From the `activity_id`.
+    #[must_use]
+    pub const fn from_id(id: i32) -> Option<Self> {
+        Some(match id {
+            1 => Self::Open,
+            2 => Self::Close,
+            4 => Self::Fail,
+            5 => Self::Refuse,
+            6 => Self::Traffic,
+            _ => return None,
+        })
+    }
+}
+
 /// OCSF `connection_info.direction_id`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -219,6 +249,19 @@ pub enum Direction {
     Outbound = 2,
 }
 
+impl Direction {
+    /// From the `direction_id`.
+    #[must_use]
+    pub const fn from_id(id: i32) -> Option<Self> {
+        Some(match id {
+            0 => Self::Unknown,
+            1 => Self::Inbound,
+            2 => Self::Outbound,
+            _ => return None,
+        })
+    }
+}
+
 /// Protocol above IP, by its IANA number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -229,6 +272,18 @@ pub enum Transport {
     Tcp = 6,
     /// 17
     Udp = 17,
+}
+
+impl Transport {
+    /// From the IANA number.
+    #[must_use]
+    pub const fn from_number(id: i32) -> Option<Self> {
+        Some(match id {
+            6 => Self::Tcp,
+            17 => Self::Udp,
+            _ => return None,
+        })
+    }
 }
 
 /// OCSF `network_endpoint`.
@@ -284,17 +339,20 @@ pub enum LossCause {
 
 impl LossCause {
     /// Every cause, by number.
-    pub const ALL: [Self; 9] = [
-        Self::RingFull,
-        Self::QueueFull,
-        Self::SpoolFull,
-        Self::DiskError,
-        Self::AgentDown,
-        Self::SpoolCorrupt,
-        Self::Budget,
-        Self::Refused,
-        Self::MapFull,
-    ];
+    pub const ALL: [Self; 9] =
+        [Self::RingFull, Self::QueueFull, Self::SpoolFull, Self::DiskError, Self::AgentDown, Self::SpoolCorrupt, Self::Budget, Self::Refused, Self::MapFull];
+
+    /// From its number on the wire.
+    #[must_use]
+    pub fn from_id(id: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| *cause as u32 == id)
+    }
+
+    /// From the name used in events and columns.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| cause.name() == name)
+    }
 
     /// The name used in events and columns.
     #[must_use]
@@ -333,4 +391,17 @@ pub enum SensorStateKind {
     Stopped = 2,
     /// Probes attached and not, with reasons.
     Capabilities = 3,
+}
+
+impl SensorStateKind {
+    /// From its number on the wire.
+    #[must_use]
+    pub const fn from_id(id: i32) -> Option<Self> {
+        Some(match id {
+            1 => Self::Started,
+            2 => Self::Stopped,
+            3 => Self::Capabilities,
+            _ => return None,
+        })
+    }
 }

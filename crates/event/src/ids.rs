@@ -163,6 +163,12 @@ impl EventClass {
         }
     }
 
+    /// The class of a `class_uid`.
+    #[must_use]
+    pub fn from_uid(uid: i32) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.uid() == uid)
+    }
+
     /// OCSF `class_name`, the caption.
     #[must_use]
     pub const fn caption(self) -> &'static str {

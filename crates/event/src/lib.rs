@@ -13,10 +13,12 @@ mod host;
 mod ids;
 pub mod limits;
 mod process;
+pub mod rest;
+pub mod row;
 
 pub use activity::{
-    Access, Activity, Direction, Endpoint, File, FileActivityKind, FileSystemActivity, LaunchType, LossCause, NetworkActivity, NetworkActivityKind, ProcessActivity, ProcessActivityKind,
-    SensorLoss, SensorState, SensorStateKind, Transport,
+    Access, Activity, Direction, Endpoint, File, FileActivityKind, FileSystemActivity, LaunchType, LossCause, NetworkActivity, NetworkActivityKind,
+    ProcessActivity, ProcessActivityKind, SensorLoss, SensorState, SensorStateKind, Transport,
 };
 pub use host::Device;
 pub use ids::{DeviceUid, EventClass, ProcessUid, Severity, SpoolUid, Timestamp};

@@ -73,6 +73,20 @@ pub struct ParentProcess {
     pub cmd_line: String,
 }
 
+impl ParentProcess {
+    /// True when this is what [`From<&Process>`] makes of that process.
+    #[must_use]
+    pub fn is_of(&self, process: &Process) -> bool {
+        self.uid == process.uid && self.pid == process.pid && self.name == process.name && self.path == process.path && self.cmd_line == process.cmd_line
+    }
+}
+
+impl From<&Process> for ParentProcess {
+    fn from(process: &Process) -> Self {
+        Self { uid: process.uid.clone(), pid: process.pid, name: process.name.clone(), path: process.path.clone(), cmd_line: process.cmd_line.clone() }
+    }
+}
+
 /// OCSF `user`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
@@ -105,6 +119,20 @@ pub struct Namespaces {
     pub net: u32,
     /// User namespace.
     pub user: u32,
+}
+
+impl Namespaces {
+    /// Mount, pid, network, user.
+    #[must_use]
+    pub const fn as_array(self) -> [u32; 4] {
+        [self.mnt, self.pid, self.net, self.user]
+    }
+}
+
+impl From<[u32; 4]> for Namespaces {
+    fn from([mnt, pid, net, user]: [u32; 4]) -> Self {
+        Self { mnt, pid, net, user }
+    }
 }
 
 /// OCSF `container`.
@@ -165,6 +193,12 @@ impl ProcessRole {
     /// Every role, by number.
     pub const ALL: [Self; 9] =
         [Self::Other, Self::Trainer, Self::Server, Self::Notebook, Self::Orchestrator, Self::Installer, Self::Deployer, Self::Scanner, Self::Shell];
+
+    /// The role of a number.
+    #[must_use]
+    pub fn from_id(id: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| *role as u32 == id)
+    }
 
     /// The name used in events, rules and columns.
     #[must_use]
