@@ -1,0 +1,132 @@
+//! Decompression under a cap.
+
+use crate::{Budget, Cursor, Source};
+use std::io::{self, Read};
+
+/// Memory a decoder may take for its dictionary. `xz -9` needs 64 MiB; a header can ask for 4 GiB.
+pub const DICTIONARY_BYTES_MAX: u64 = 128 << 20;
+
+/// The inflated bytes are handed out in runs of this size so that the clock is looked at between them.
+const RUN_BYTES: u64 = 1 << 20;
+
+/// A compressed form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// Raw deflate, as in zip.
+    Deflate,
+    /// Deflate with the two-byte zlib header.
+    Zlib,
+    /// One gzip member; more may follow.
+    Gzip,
+    /// One bzip2 stream; more may follow.
+    Bzip2,
+    /// One xz stream.
+    Xz,
+    /// The older `.lzma` form: 13 bytes of header, then LZMA1.
+    LzmaAlone,
+    /// Zip method 14: four bytes, then LZMA properties, then LZMA1 of known or marked end.
+    LzmaZip {
+        /// Inflated size from the directory.
+        size: u64,
+    },
+    /// One zstd frame.
+    Zstd,
+    /// One lz4 frame.
+    Lz4,
+}
+
+/// How a decoder stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// At the end that the stream itself marks.
+    Complete,
+    /// At the cap: more would have come.
+    Capped,
+    /// The bytes contradict the format, or end early; what came before is kept.
+    Broken(String),
+    /// The scan's time is up.
+    OutOfTime,
+}
+
+/// What a decoder produced.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// The inflated bytes, at most the cap.
+    pub bytes: Vec<u8>,
+    /// How many compressed bytes were consumed. The LZMA1 decoder reads ahead: for [`Codec::LzmaAlone`] and [`Codec::LzmaZip`]
+    /// this may include bytes that follow the stream.
+    pub consumed: u64,
+    /// Why it stopped.
+    pub ending: Ending,
+}
+
+/// Inflates one stream that begins at the first byte of `input`.
+///
+/// The output is at most [`Budget::inflate_cap`] and is paid from the budget. Never fails: what was decoded before an error is
+/// what a loader may have acted on, so it is returned beside the reason.
+pub fn decode(codec: Codec, input: &dyn Source, budget: &mut Budget) -> Decoded {
+    let mut cursor = Cursor::new(input);
+    let cap = budget.inflate_cap();
+    let mut bytes = Vec::new();
+    let ending = match open(codec, &mut cursor) {
+        Ok(mut stream) => drain(stream.as_mut(), cap, &mut bytes, budget),
+        Err(error) => Ending::Broken(error.to_string()),
+    };
+    budget.spent_inflating(bytes.len() as u64);
+    Decoded { bytes, consumed: cursor.position(), ending }
+}
+
+fn open<'c>(codec: Codec, cursor: &'c mut Cursor<'_>) -> io::Result<Box<dyn Read + 'c>> {
+    let dictionary_kib = u32::try_from(DICTIONARY_BYTES_MAX >> 10).unwrap_or(u32::MAX);
+    Ok(match codec {
+        Codec::Deflate => Box::new(flate2::bufread::DeflateDecoder::new(cursor)),
+        Codec::Zlib => Box::new(flate2::bufread::ZlibDecoder::new(cursor)),
+        Codec::Gzip => Box::new(flate2::bufread::GzDecoder::new(cursor)),
+        Codec::Bzip2 => Box::new(bzip2::bufread::BzDecoder::new(cursor)),
+        Codec::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(cursor, false, dictionary_kib)),
+        Codec::LzmaAlone => Box::new(lzma_rust2::LzmaReader::new_mem_limit(cursor, dictionary_kib, None)?),
+        Codec::LzmaZip { size } => {
+            // Two bytes of encoder version, two of property length (5), then the properties: APPNOTE 5.8.8.
+            let mut header = [0; 9];
+            cursor.read_exact(&mut header)?;
+            let [_, _, length, 0, properties, a, b, c, d] = header else { return Err(io::Error::other("lzma properties longer than five bytes")) };
+            if length != 5 {
+                return Err(io::Error::other("lzma properties are not five bytes"));
+            }
+            let dictionary = u32::from_le_bytes([a, b, c, d]);
+            if u64::from(dictionary) > DICTIONARY_BYTES_MAX {
+                return Err(io::Error::other("lzma dictionary above the limit"));
+            }
+            Box::new(lzma_rust2::LzmaReader::new_with_props(cursor, size, properties, dictionary, None)?)
+        }
+        Codec::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(cursor)?.single_frame();
+            decoder.window_log_max(DICTIONARY_BYTES_MAX.ilog2())?;
+            Box::new(decoder)
+        }
+        Codec::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(cursor)),
+    })
+}
+
+fn drain(stream: &mut dyn Read, cap: u64, bytes: &mut Vec<u8>, budget: &Budget) -> Ending {
+    loop {
+        if budget.check_time().is_err() {
+            return Ending::OutOfTime;
+        }
+        let left = cap.saturating_sub(bytes.len() as u64);
+        if left == 0 {
+            // One byte more tells a stream that ends exactly at the cap from one that goes on.
+            let mut probe = [0];
+            return match stream.read(&mut probe) {
+                Ok(0) => Ending::Complete,
+                Ok(_) => Ending::Capped,
+                Err(error) => Ending::Broken(error.to_string()),
+            };
+        }
+        match stream.take(left.min(RUN_BYTES)).read_to_end(bytes) {
+            Ok(0) => return Ending::Complete,
+            Ok(_) => {}
+            Err(error) => return Ending::Broken(error.to_string()),
+        }
+    }
+}

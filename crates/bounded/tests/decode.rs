@@ -1,0 +1,106 @@
+//! Every codec gives back what its encoder took, stops at its cap, consumes no byte of what follows, and survives any bytes.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed test helper is a failed test")]
+
+use picket_bounded::{Budget, Codec, Ending, Limits, decode};
+use proptest::prelude::*;
+use std::io::Write;
+
+const CODECS: [Codec; 9] =
+    [Codec::Deflate, Codec::Zlib, Codec::Gzip, Codec::Bzip2, Codec::Xz, Codec::LzmaAlone, Codec::LzmaZip { size: 4096 }, Codec::Zstd, Codec::Lz4];
+
+fn encode(codec: Codec, data: &[u8]) -> Vec<u8> {
+    let level = flate2::Compression::default();
+    match codec {
+        Codec::Deflate => finish(flate2::write::DeflateEncoder::new(Vec::new(), level), data, |encoder| encoder.finish().unwrap()),
+        Codec::Zlib => finish(flate2::write::ZlibEncoder::new(Vec::new(), level), data, |encoder| encoder.finish().unwrap()),
+        Codec::Gzip => finish(flate2::write::GzEncoder::new(Vec::new(), level), data, |encoder| encoder.finish().unwrap()),
+        Codec::Bzip2 => finish(bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast()), data, |encoder| encoder.finish().unwrap()),
+        Codec::Xz => finish(lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap(), data, |encoder| encoder.finish().unwrap()),
+        Codec::LzmaAlone | Codec::LzmaZip { .. } => {
+            let options = lzma_rust2::LzmaOptions::with_preset(1);
+            let alone = finish(lzma_rust2::LzmaWriter::new_use_header(Vec::new(), &options, Some(data.len() as u64)).unwrap(), data, |encoder| {
+                encoder.finish().unwrap()
+            });
+            if codec == Codec::LzmaAlone {
+                return alone;
+            }
+            [&[9, 20, 5, 0][..], &alone[..5], &alone[13..]].concat()
+        }
+        Codec::Zstd => zstd::encode_all(data, 1).unwrap(),
+        Codec::Lz4 => finish(lz4_flex::frame::FrameEncoder::with_frame_info(lz4_frame(), Vec::new()), data, |encoder| encoder.finish().unwrap()),
+    }
+}
+
+fn lz4_frame() -> lz4_flex::frame::FrameInfo {
+    lz4_flex::frame::FrameInfo::new().block_size(lz4_flex::frame::BlockSize::Max64KB)
+}
+
+fn finish<W: Write>(mut writer: W, data: &[u8], end: impl FnOnce(W) -> Vec<u8>) -> Vec<u8> {
+    writer.write_all(data).unwrap();
+    end(writer)
+}
+
+fn budget(member_bytes: u64) -> Budget {
+    Budget::new(Limits { member_bytes, ..Limits::default() }, None)
+}
+
+#[test]
+fn round_trip_and_leaves_what_follows() {
+    let data: Vec<u8> = (0..4096_u32).map(|n| u8::try_from(n * n % 251).unwrap()).collect();
+    for codec in CODECS {
+        let mut stream = encode(codec, &data);
+        let length = stream.len() as u64;
+        stream.extend_from_slice(b"what follows the stream is another matter");
+        let decoded = decode(codec, &stream.as_slice(), &mut budget(1 << 20));
+        assert_eq!(decoded.ending, Ending::Complete, "{codec:?}");
+        assert_eq!(decoded.bytes, data, "{codec:?}");
+        if !matches!(codec, Codec::LzmaAlone | Codec::LzmaZip { .. }) {
+            assert_eq!(decoded.consumed, length, "{codec:?}");
+        }
+    }
+}
+
+#[test]
+fn a_bomb_stops_at_the_cap() {
+    let zeros = vec![0; 4096];
+    for codec in CODECS {
+        let stream = encode(codec, &zeros);
+        let decoded = decode(codec, &stream.as_slice(), &mut budget(1000));
+        assert_eq!((decoded.bytes.len(), decoded.ending), (1000, Ending::Capped), "{codec:?}");
+        assert_eq!(decode(codec, &stream.as_slice(), &mut budget(4096)).ending, Ending::Complete, "{codec:?} ends exactly at the cap");
+    }
+}
+
+#[test]
+fn the_budget_is_shared_by_all_streams_of_a_file() {
+    let stream = encode(Codec::Zstd, &[7; 4096]);
+    let mut budget = Budget::new(Limits { inflated_bytes: 6000, ..Limits::default() }, None);
+    assert_eq!(decode(Codec::Zstd, &stream.as_slice(), &mut budget).ending, Ending::Complete);
+    assert_eq!(decode(Codec::Zstd, &stream.as_slice(), &mut budget).bytes.len(), 6000 - 4096);
+}
+
+#[test]
+fn a_cut_stream_keeps_what_came_before() {
+    let data: Vec<u8> = (0..400_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    for codec in [Codec::Deflate, Codec::Gzip, Codec::Zstd, Codec::Lz4] {
+        let stream = encode(codec, &data);
+        let decoded = decode(codec, &&stream[..stream.len() / 2], &mut budget(1 << 24));
+        assert!(matches!(decoded.ending, Ending::Broken(_)), "{codec:?} {:?}", decoded.ending);
+        assert!(!decoded.bytes.is_empty() && data.starts_with(&decoded.bytes), "{codec:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_end(mut bytes in proptest::collection::vec(any::<u8>(), 0..600), cut in 0_usize..64, which in 0..CODECS.len()) {
+        let codec = CODECS[which];
+        let decoded = decode(codec, &bytes.as_slice(), &mut budget(1 << 16));
+        prop_assert!(decoded.bytes.len() <= 1 << 16);
+        // A real header followed by noise reaches deeper than noise alone.
+        let mut stream = encode(codec, &bytes);
+        stream.truncate(cut);
+        stream.append(&mut bytes);
+        prop_assert!(decode(codec, &stream.as_slice(), &mut budget(1 << 16)).bytes.len() <= 1 << 16);
+    }
+}
