@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The kernel's types, written by hand: only the fields that a probe touches. Offsets are fixed up when an object is loaded, from the
+ * running kernel's BTF, so the order and the gaps here mean nothing. A name after three underscores is a flavour of the type before them.
+ */
+#pragma once
+
+typedef unsigned char __u8;
+typedef unsigned short __u16;
+typedef unsigned int __u32;
+typedef unsigned long long __u64;
+typedef signed char __s8;
+typedef short __s16;
+typedef int __s32;
+typedef long long __s64;
+typedef __u8 u8;
+typedef __u16 u16;
+typedef __u32 u32;
+typedef __u64 u64;
+typedef __s32 s32;
+typedef __s64 s64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u64 __be64;
+typedef __u32 __wsum;
+typedef __u16 __sum16;
+typedef _Bool bool;
+typedef int pid_t;
+typedef unsigned int uid_t;
+typedef unsigned long size_t;
+typedef unsigned short umode_t;
+typedef __u32 dev_t;
+typedef unsigned int fmode_t;
+typedef long long loff_t;
+#define true 1
+#define false 0
+#define NULL ((void *)0)
+#define __VMLINUX_H__ 1 /* bpf_tracing.h: pt_regs has the kernel's names */
+
+enum { BPF_MAP_TYPE_HASH = 1, BPF_MAP_TYPE_ARRAY = 2, BPF_MAP_TYPE_PROG_ARRAY = 3, BPF_MAP_TYPE_PERCPU_ARRAY = 6, BPF_MAP_TYPE_LRU_HASH = 9, BPF_MAP_TYPE_RINGBUF = 27 };
+enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_F_NO_PREALLOC = 1, BPF_RB_NO_WAKEUP = 1 };
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+typedef struct { uid_t val; } kuid_t;
+typedef struct { uid_t val; } kgid_t;
+typedef struct { int counter; } atomic_t;
+typedef struct { long counter; } atomic_long_t;
+typedef struct { s64 counter; } atomic64_t;
+typedef struct { atomic64_t refcnt; } file_ref_t;
+/* {u32 cap[2]} before 6.3, {u64 val} after: never name what is inside. */
+struct kernel_cap_struct { };
+typedef struct kernel_cap_struct kernel_cap_t;
+
+struct hlist_node { struct hlist_node *next; };
+struct hlist_head { struct hlist_node *first; };
+struct hlist_bl_node { struct hlist_bl_node *next, **pprev; };
+struct list_head { struct list_head *next, *prev; };
+struct qstr { union { struct { u32 hash; u32 len; }; u64 hash_len; }; const unsigned char *name; };
+struct mount;
+struct super_block { dev_t s_dev; unsigned long s_magic; struct dentry *s_root; struct mount *s_mounts; };
+struct inode {
+	umode_t i_mode;
+	kuid_t i_uid;
+	struct super_block *i_sb;
+	unsigned long i_ino;
+	unsigned int i_nlink;
+	loff_t i_size;
+	struct hlist_head i_dentry;
+};
+struct dentry {
+	struct hlist_bl_node d_hash;
+	struct dentry *d_parent;
+	struct qstr d_name;
+	struct inode *d_inode;
+	struct super_block *d_sb;
+	union { struct hlist_node d_alias; } d_u;
+};
+struct vfsmount { struct dentry *mnt_root; struct super_block *mnt_sb; };
+struct mount { struct mount *mnt_parent; struct dentry *mnt_mountpoint; struct vfsmount mnt; struct mount *mnt_next_for_sb; };
+struct path { struct vfsmount *mnt; struct dentry *dentry; };
+struct file { fmode_t f_mode; struct inode *f_inode; unsigned int f_flags; struct path f_path; void *private_data; file_ref_t f_ref; };
+struct file___counted { atomic_long_t f_count; }; /* before 6.13 */
+struct fdtable { unsigned int max_fds; struct file **fd; unsigned long *open_fds; };
+struct files_struct { atomic_t count; struct fdtable *fdt; };
+struct fs_struct { struct path root; struct path pwd; };
+struct ns_common { unsigned int inum; };
+struct user_namespace { struct ns_common ns; };
+struct mnt_namespace { struct ns_common ns; };
+struct pid_namespace { struct ns_common ns; };
+struct net { struct ns_common ns; };
+struct nsproxy { struct mnt_namespace *mnt_ns; struct net *net_ns; };
+struct cred { kuid_t uid; kgid_t gid; kuid_t euid; kernel_cap_t cap_effective; struct user_namespace *user_ns; };
+struct mm_struct { unsigned long arg_start, arg_end, env_start, env_end; struct file *exe_file; };
+struct kernfs_node { u64 id; };
+struct cgroup { struct kernfs_node *kn; };
+struct css_set { struct cgroup *dfl_cgrp; };
+struct upid { int nr; struct pid_namespace *ns; };
+struct pid { unsigned int level; struct hlist_head tasks[4]; struct upid numbers[1]; };
+struct tty_driver { int major; int minor_start; };
+struct tty_struct { int index; struct tty_driver *driver; };
+struct signal_struct { atomic_t live; int nr_threads; unsigned int flags; int group_exit_code; struct pid *pids[4]; struct tty_struct *tty; };
+struct thread_info { u32 status; };
+struct task_struct {
+	struct thread_info thread_info;
+	pid_t pid;
+	pid_t tgid;
+	u64 start_boottime;
+	int exit_code;
+	unsigned int flags;
+	struct task_struct *real_parent;
+	struct task_struct *group_leader;
+	struct mm_struct *mm;
+	const struct cred *real_cred;
+	const struct cred *cred;
+	struct fs_struct *fs;
+	struct files_struct *files;
+	struct nsproxy *nsproxy;
+	struct css_set *cgroups;
+	struct signal_struct *signal;
+	struct pid *thread_pid;
+	struct hlist_node pid_links[4];
+	kuid_t loginuid;
+	char comm[16];
+};
+struct linux_binprm { int argc; };
+
+struct in6_addr { union { u8 u6_addr8[16]; __be32 u6_addr32[4]; } in6_u; };
+struct sock_common {
+	union { struct { __be32 skc_daddr; __be32 skc_rcv_saddr; }; };
+	union { struct { __be16 skc_dport; __u16 skc_num; }; };
+	unsigned short skc_family;
+	volatile unsigned char skc_state;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+	atomic64_t skc_cookie;
+};
+struct socket { struct file *file; struct sock *sk; short type; };
+struct sock { struct sock_common __sk_common; u16 sk_protocol; struct socket *sk_socket; unsigned long sk_flags; int sk_err; };
+struct inet_sock { struct sock sk; __be16 inet_sport; };
+struct tcp_sock { u64 bytes_received; u64 bytes_sent; u64 bytes_acked; u64 bytes_retrans; };
+
+struct pt_regs { unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss; };
+
+struct seq_file { };
+struct bpf_iter_meta { struct seq_file *seq; u64 session_id; u64 seq_num; };
+struct bpf_iter__task { struct bpf_iter_meta *meta; struct task_struct *task; };
+struct bpf_iter__task_file { struct bpf_iter_meta *meta; struct task_struct *task; u32 fd; struct file *file; };
+struct bpf_iter__tcp { struct bpf_iter_meta *meta; struct sock_common *sk_common; uid_t uid; };
+struct bpf_map { u32 id; };
+struct bpf_iter__bpf_map_elem { struct bpf_iter_meta *meta; struct bpf_map *map; void *key; void *value; };
+struct timespec64 { s64 tv_sec; long tv_nsec; };
+
+#pragma clang attribute pop
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+#include "event.h"
+
+/* The compiler may not keep this in a register: the verifier then sees the same state on every turn of a loop and prunes it; with the
+ * value in a register each turn doubles the states until the million-instruction limit refuses the program. */
+#define MEMORY(x) (*(volatile typeof(x) *)&(x))
+
+#define SIGNAL_GROUP_EXIT 4
+#define S_IFMT 0170000
+#define S_IFREG 0100000
+#define S_IFDIR 0040000
+#define S_IFSOCK 0140000
+#define FMODE_READ 1
+#define FMODE_WRITE 2
+#define FMODE_PATH (1 << 14)
+#define FMODE_CREATED (1 << 20)
+#define O_TMPFILE_BIT 020000000
+#define AT_FDCWD (-100)
+#define AT_REMOVEDIR 0x200

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What crosses from the kernel to user space: the one definition of every record, used by the probes and, through a test that compares
+ * each offset, by the decoder in src/layout.rs. Plain integers in host byte order, no pointers, no bit fields, no implicit padding.
+ *
+ * A record is a fixed part, then text. Paths are components from the leaf to the root, each ended by NUL, without slashes: the order in
+ * which the kernel's tree is walked.
+ */
+#pragma once
+
+enum event_kind {
+	EVENT_FORK = 1,
+	EVENT_EXEC = 2,
+	EVENT_EXIT = 3,
+	EVENT_FILE = 16,
+	EVENT_FLOW = 32,
+	EVENT_INODE = 48, /* from the loader's own iterator only */
+};
+
+/* event_header.flags */
+#define EVENT_F_ARGS_CUT (1 << 0)
+#define EVENT_F_PATH_CUT (1 << 1)
+#define EVENT_F_PATH_DETACHED (1 << 2)
+#define EVENT_F_USER_FAULT (1 << 3)
+#define EVENT_F_PREEXISTING (1 << 4)
+
+enum event_file_op {
+	EVENT_FILE_OPEN = 1,
+	EVENT_FILE_CLOSE_WRITE = 2,
+	EVENT_FILE_RENAME = 3,
+	EVENT_FILE_UNLINK = 4,
+};
+
+enum event_flow_op {
+	EVENT_FLOW_CONNECT = 1,
+	EVENT_FLOW_ACCEPT = 2,
+	EVENT_FLOW_CLOSE = 3,
+	EVENT_FLOW_FAIL = 4,
+	EVENT_FLOW_EXISTING = 5,
+};
+
+/* What losses are counted by. */
+enum event_class { CLASS_PROCESS = 0, CLASS_FILE = 1, CLASS_NETWORK = 2, CLASSES = 3 };
+
+/* Keys of picket_counters. */
+enum counter {
+	COUNTER_PRODUCED = 0,
+	COUNTER_DROPPED = 3,
+	COUNTER_MAP_FULL = 6,
+	COUNTER_ERROR = 9,
+	COUNTER_E_SCRATCH = COUNTER_ERROR, /* the per-CPU buffer was not there: cannot happen, counted all the same */
+	COUNTER_E_ARGUMENTS,               /* arguments not readable at exec */
+	COUNTER_E_ENVIRONMENT,             /* environment not readable, or longer than the scan */
+	COUNTER_E_PATH,                    /* a path component not readable */
+	COUNTER_E_FILE,                    /* an opened file not readable through its descriptor */
+	COUNTER_E_WALK,                    /* a directory deeper than the walk for watches */
+	COUNTER_E_NAME,                    /* a rename or unlink whose object was not found */
+	COUNTER_E_OWNER,                   /* a flow whose owner is unknown */
+	COUNTERS,
+};
+
+/* Limits: text is cut there, and the record says so. Who chooses the length is any unprivileged process. */
+#define ARGS_MAX 4096
+#define ENVIRONMENT_MAX 2048
+#define ENVIRONMENT_STRINGS 256
+#define ENVIRONMENT_NAME 24
+#define PATH_MAX_BYTES 4096
+#define COMPONENT_MAX 256
+#define COMPONENTS_MAX 64
+#define EXTENSION_MAX 16
+#define EXEC_DATA 16384
+#define FILE_DATA 8192
+
+struct event_task {
+	__u32 pid;
+	__u32 tid;
+	__u64 start_boot_ns;
+	__u64 parent_start_boot_ns;
+	__u32 parent_pid;
+	__u32 uid;
+	__u32 euid;
+	__u32 gid;
+	__u32 auid;
+	__u32 reserved;
+	__u64 cgroup_id;
+	char comm[16];
+};
+
+struct event_header {
+	__u16 kind;
+	__u16 flags;
+	__u32 cpu;
+	__u64 time_boot_ns;
+	struct event_task task;
+};
+
+struct event_fork {
+	struct event_header header;
+	__u64 child_start_boot_ns;
+	__u32 child_pid;
+	__u32 reserved;
+};
+
+struct event_exit {
+	struct event_header header;
+	__u32 code;
+	__u32 reserved;
+};
+
+struct event_exec {
+	struct event_header header;
+	__u64 exe_inode;
+	__u64 capabilities;
+	__u64 session_start_boot_ns;
+	__u32 exe_device;
+	__u32 argc;
+	__u32 mnt_ns;
+	__u32 pid_ns;
+	__u32 net_ns;
+	__u32 user_ns;
+	__u32 ns_pid;
+	__u32 session_pid;
+	__u16 tty_major;
+	__u16 tty_minor;
+	__u16 args_len;
+	__u16 environment_len;
+	__u16 exe_len;
+	__u16 cwd_len;
+	__u32 used; /* bytes of data in use; args, environment, exe, cwd, in this order */
+};
+
+struct event_file {
+	struct event_header header;
+	__u64 inode;
+	__u64 size;
+	__u32 device;
+	__u32 owner_uid;
+	__u32 watch_id;
+	__u32 open_flags;
+	__u32 mode_bits;
+	__u16 i_mode;
+	__u8 op;
+	__u8 created;
+	__u16 path_len;
+	__u16 new_path_len;
+	__u32 used; /* path, new path */
+};
+
+struct event_flow {
+	struct event_header header;
+	__u64 bytes_sent;
+	__u64 bytes_received;
+	__u64 cookie;
+	__u64 established_boot_ns;
+	__u8 local[16];
+	__u8 remote[16];
+	__u16 local_port;
+	__u16 remote_port;
+	__u16 family; /* 2 or 10 */
+	__u8 op;
+	__u8 inbound;
+	__u32 error;
+	__u32 reserved;
+};
+
+/* One of the loader's own descriptors, as the kernel sees it: pointers are identities here, never dereferenced. */
+struct event_inode {
+	__u64 inode_ptr;
+	__u64 super_ptr;
+	__u64 mount_ptr;
+	__u64 inode;
+	__u32 fd;
+	__u32 device;
+};

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The file record and the open probe; see file.bpf.c. */
+#pragma once
+#include "watch.h"
+
+/* Slots of file_scratch: one for each program that may interrupt another on a CPU. */
+enum file_slot { FILE_SLOT_EXIT = 0, FILE_SLOT_ENTER = 1, FILE_SLOT_TASK = 2, FILE_SLOT_SWEEP = 3, FILE_SLOT_REUSE = 4, FILE_SLOTS };
+
+struct file_scratch {
+	struct event_file event;
+	char data[FILE_DATA + COMPONENT_MAX];
+	struct path_sink sink;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, FILE_SLOTS);
+	__type(key, u32);
+	__type(value, struct file_scratch);
+} file_scratch SEC(".maps");
+
+static __always_inline struct file_scratch *file__scratch(u32 slot)
+{
+	struct file_scratch *scratch = bpf_map_lookup_elem(&file_scratch, &slot);
+
+	if (!scratch) {
+		counter__add(COUNTER_E_SCRATCH);
+		return NULL;
+	}
+	scratch->event.created = 0;
+	scratch->event.open_flags = 0;
+	scratch->event.mode_bits = 0;
+	scratch->event.path_len = 0;
+	scratch->event.new_path_len = 0;
+	MEMORY(scratch->sink.used) = 0;
+	MEMORY(scratch->sink.flags) = 0;
+	return scratch;
+}
+
+/* What the fields of an open file are, in one read where they lie close together. */
+struct file_view {
+	struct inode *inode;
+	struct dentry *dentry;
+	struct vfsmount *mnt;
+	u32 mode;
+	u32 flags;
+};
+
+#define FILE_SPAN 96
+
+static __always_inline int file__view(struct file_view *view, struct file *file)
+{
+	char raw[FILE_SPAN] __attribute__((aligned(8)));
+
+	if (bpf_core_field_offset(struct file, f_path) + 16 <= FILE_SPAN && bpf_core_field_offset(struct file, f_inode) + 8 <= FILE_SPAN &&
+	    bpf_core_field_offset(struct file, f_mode) + 4 <= FILE_SPAN && bpf_core_field_offset(struct file, f_flags) + 4 <= FILE_SPAN) {
+		if (bpf_probe_read_kernel(raw, sizeof(raw), file))
+			return -1;
+		view->mode = *(u32 *)(raw + bpf_core_field_offset(struct file, f_mode));
+		view->flags = *(u32 *)(raw + bpf_core_field_offset(struct file, f_flags));
+		view->inode = *(struct inode **)(raw + bpf_core_field_offset(struct file, f_inode));
+		view->mnt = *(struct vfsmount **)(raw + bpf_core_field_offset(struct file, f_path) + bpf_core_field_offset(struct path, mnt));
+		view->dentry = *(struct dentry **)(raw + bpf_core_field_offset(struct file, f_path) + bpf_core_field_offset(struct path, dentry));
+		return 0;
+	}
+	view->mode = BPF_CORE_READ(file, f_mode);
+	view->flags = BPF_CORE_READ(file, f_flags);
+	view->inode = BPF_CORE_READ(file, f_inode);
+	view->mnt = BPF_CORE_READ(file, f_path.mnt);
+	view->dentry = BPF_CORE_READ(file, f_path.dentry);
+	return 0;
+}
+
+/* The file behind a descriptor of the current task. */
+static __always_inline struct file *fd__file(struct task_struct *task, u64 fd)
+{
+	struct fdtable *table = task->files->fdt;
+	struct file **slots = table->fd;
+	struct file *file = NULL;
+
+	if (fd >= table->max_fds)
+		return NULL;
+	bpf_probe_read_kernel(&file, sizeof(file), slots + fd);
+	return file;
+}
+
+static __noinline u32 file__path(struct file_scratch *scratch, u64 dentry, u64 mnt)
+{
+	return path__append(scratch->data, FILE_DATA, &scratch->sink, (struct dentry *)dentry, (struct vfsmount *)mnt);
+}
+
+static __always_inline void file__attributes(struct event_file *event, struct watch_subject *subject, u32 watch_id, u8 op)
+{
+	event->op = op;
+	event->watch_id = watch_id;
+	event->inode = subject->number;
+	event->owner_uid = subject->owner_uid;
+	event->i_mode = subject->mode;
+	event->size = BPF_CORE_READ(subject->inode, i_size);
+	event->device = BPF_CORE_READ(subject->super, s_dev);
+}
+
+static __always_inline void file__submit(struct file_scratch *scratch)
+{
+	u32 used = MEMORY(scratch->sink.used);
+
+	if (used > FILE_DATA)
+		used = FILE_DATA;
+	scratch->event.used = used;
+	scratch->event.header.flags |= MEMORY(scratch->sink.flags);
+	ring__output(&scratch->event, sizeof(scratch->event) + (used & (2 * FILE_DATA - 1)), CLASS_FILE);
+}
+
+/* Path and identity of an open description, whatever is done with it. */
+static __always_inline void file__describe(struct file_scratch *scratch, struct file_view *view, struct watch_subject *subject, u32 watch_id, u8 op)
+{
+	struct event_file *event = &scratch->event;
+
+	file__attributes(event, subject, watch_id, op);
+	event->open_flags = view->flags;
+	event->mode_bits = view->mode & (FMODE_READ | FMODE_WRITE);
+	event->path_len = file__path(scratch, (u64)view->dentry, (u64)view->mnt);
+	if (dentry__unhashed(view->dentry))
+		MEMORY(scratch->sink.flags) |= EVENT_F_PATH_DETACHED;
+}
+
+#include "writers.h"
+
+static __always_inline int file__open(long fd)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct file *file = fd__file(task, fd);
+	struct watch_subject subject;
+	struct watch_verdict verdict;
+	struct dentry_view dentry;
+	struct file_scratch *scratch;
+	struct file_view view;
+
+	if (!file) /* closed by another thread before the call returned: that thread's doing, counted */
+		goto unreadable;
+	if (file__view(&view, file))
+		goto unreadable;
+	if (view.mode & FMODE_PATH) /* a name, not its content */
+		return 0;
+	if (inode__view(&subject, view.inode))
+		goto unreadable;
+	if ((subject.mode & S_IFMT) != S_IFREG)
+		return 0;
+	if (dentry__view(&dentry, view.dentry))
+		goto unreadable;
+	verdict = watch__judge(&subject, dentry.parent, dentry.name, dentry.name_hash_len >> 32);
+	if (!verdict.matched || own__is_current())
+		return 0;
+	scratch = file__scratch(FILE_SLOT_EXIT);
+	if (!scratch)
+		return 0;
+	header__begin(&scratch->event.header, EVENT_FILE, task);
+	file__describe(scratch, &view, &subject, verdict.id, EVENT_FILE_OPEN);
+	/* An unnamed temporary file is always new; the kernel sets FMODE_CREATED only where a name was made. */
+	scratch->event.created = (view.mode & FMODE_CREATED) || (view.flags & O_TMPFILE_BIT);
+	if (view.mode & FMODE_WRITE)
+		writer__opened(file, &view, &scratch->event.header.task, verdict.id);
+	file__submit(scratch);
+	return 0;
+
+unreadable:
+	counter__add(COUNTER_E_FILE);
+	return 0;
+}

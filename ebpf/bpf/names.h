@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Rename and unlink: which dentry a successful call moved or removed.
+ *
+ * The call's own arguments are user memory that another thread can rewrite, so they are never read. Between the call's entry and its
+ * exit the kernel shows the objects it works on, to one of these hooks (the loader takes the first that attaches):
+ * 1. fentry/security_path_rename and fentry/security_path_unlink: the dentries and the mount (kernels with CONFIG_SECURITY_PATH and
+ *    fentry). 2. The change-time tracepoints of 6.13+ (inode_set_ctime_to_ts, ctime_xchg_skip, ctime_ns_xchg): every file system sets the
+ *    change time of the file that it renames or unlinks; its names are then read from the inode. Neither: the probe reports that it
+ *    is not attached. Rejected: the arguments (racy), ext4's own unlink tracepoint (one file system), fanotify (no process, merges).
+ *
+ * A candidate is a name as it was before the change. At the call's exit, when it succeeded, the candidate whose dentry has moved was
+ * renamed; the one whose dentry has lost its inode or its place was unlinked.
+ *
+ * Cannot see: io_uring renames and unlinks; file systems that do not set change times themselves (NFS, FUSE: hook 2 only); the fourth
+ * and later names of one inode (hook 2). A success without a candidate found is counted.
+ * What an unprivileged process can do: have more than NAMING_MAX calls sleep at once (the oldest are forgotten, counted at their exit).
+ */
+#pragma once
+
+enum naming_call { NAMING_RENAME = 1, NAMING_UNLINK = 2, NAMING_LINK = 3 };
+
+#define CANDIDATES_MAX 4
+#define NAMING_MAX 512
+
+struct candidate {
+	struct dentry *dentry;
+	struct dentry *parent;
+	struct watch_subject subject;
+	u64 size;
+	u64 name_hash_len;
+	u32 device;
+	u32 watch_id;
+	u32 matched;
+	u32 reserved;
+	char name[COMPONENT_MAX];
+};
+
+struct naming {
+	u32 call;
+	u32 count;
+	struct vfsmount *mnt; /* of the working directory or the given descriptor: a first guess, checked before use */
+	struct candidate candidate[CANDIDATES_MAX];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, NAMING_MAX);
+	__type(key, u32);
+	__type(value, struct naming);
+} picket_naming SEC(".maps");
+
+/* The zeroed value that a call starts with. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct naming);
+} naming_blank SEC(".maps");
+
+static __always_inline int naming__begin(u32 call)
+{
+	u32 tid = bpf_get_current_pid_tgid(), zero = 0;
+	struct naming *blank = bpf_map_lookup_elem(&naming_blank, &zero), *naming;
+
+	if (!blank || bpf_map_update_elem(&picket_naming, &tid, blank, BPF_ANY)) {
+		counter__add(COUNTER_MAP_FULL + CLASS_FILE);
+		return 0;
+	}
+	naming = bpf_map_lookup_elem(&picket_naming, &tid);
+	if (naming)
+		naming->call = call;
+	return 0;
+}
+
+static __always_inline struct naming *naming__current(void)
+{
+	u32 tid = bpf_get_current_pid_tgid();
+
+	return bpf_map_lookup_elem(&picket_naming, &tid);
+}
+
+/* Remembers one name of an inode. */
+static __always_inline void naming__add(struct naming *naming, struct inode *inode, struct dentry *dentry)
+{
+	u32 at = naming->count, i;
+	struct candidate *candidate;
+	struct dentry_view view;
+	struct watch_verdict verdict;
+
+	if (at >= CANDIDATES_MAX || dentry__view(&view, dentry))
+		return;
+	for (i = 0; i < CANDIDATES_MAX; i++) /* seen already: the change time is set more than once */
+		if (i < at && naming->candidate[i].dentry == dentry)
+			return;
+	candidate = &naming->candidate[at & (CANDIDATES_MAX - 1)];
+	if (inode__view(&candidate->subject, inode))
+		return;
+	candidate->dentry = dentry;
+	candidate->parent = view.parent;
+	candidate->name_hash_len = view.name_hash_len;
+	candidate->size = BPF_CORE_READ(inode, i_size);
+	candidate->device = BPF_CORE_READ(candidate->subject.super, s_dev);
+	bpf_probe_read_kernel_str(candidate->name, sizeof(candidate->name), view.name);
+	verdict = watch__judge(&candidate->subject, view.parent, view.name, view.name_hash_len >> 32);
+	candidate->watch_id = verdict.id;
+	candidate->matched = verdict.matched;
+	naming->count = at + 1;
+}
+
+/* The change time of an inode is being set. */
+static __always_inline int naming__changed(struct inode *inode)
+{
+	struct naming *naming = naming__current();
+	struct hlist_node *node;
+	u16 kind;
+	int i;
+
+	if (!naming)
+		return 0;
+	kind = inode->i_mode & S_IFMT;
+	if (kind == S_IFDIR && naming->call != NAMING_RENAME)
+		return 0;
+	node = inode->i_dentry.first;
+	for (i = 0; i < CANDIDATES_MAX - 1 && node; i++) {
+		naming__add(naming, inode, (void *)node - bpf_core_field_offset(struct dentry, d_u.d_alias));
+		node = BPF_CORE_READ(node, next);
+	}
+	return 0;
+}
+
+/* A mount through which a dentry is reachable: the path's beginning. */
+static __always_inline struct vfsmount *naming__mount(struct task_struct *task, struct super_block *super)
+{
+	struct fs_struct *fs = task->fs;
+	struct vfsmount *mnt;
+	u64 key = (u64)super, *known = bpf_map_lookup_elem(&picket_supers, &key);
+	struct mount *first = NULL;
+
+	if (known && *known)
+		return (struct vfsmount *)*known;
+	mnt = BPF_CORE_READ(fs, pwd.mnt);
+	if (BPF_CORE_READ(mnt, mnt_sb) == super)
+		return mnt;
+	mnt = BPF_CORE_READ(fs, root.mnt);
+	if (BPF_CORE_READ(mnt, mnt_sb) == super)
+		return mnt;
+	/* 6.17+: a plain list. Before, the path starts at the file system's root and is flagged. */
+	if (bpf_core_field_exists(first->mnt_next_for_sb)) {
+		first = BPF_CORE_READ(super, s_mounts);
+		if (first)
+			return (void *)first + bpf_core_field_offset(struct mount, mnt);
+	}
+	return mnt;
+}
+
+static __always_inline void naming__report(struct naming *naming, struct candidate *candidate, struct task_struct *task, u8 op)
+{
+	struct vfsmount *mnt = naming__mount(task, candidate->subject.super);
+	struct file_scratch *scratch = file__scratch(FILE_SLOT_EXIT);
+	struct event_file *event;
+
+	if (!scratch)
+		return;
+	event = &scratch->event;
+	header__begin(&event->header, EVENT_FILE, task);
+	event->op = op;
+	event->watch_id = candidate->watch_id;
+	event->inode = candidate->subject.number;
+	event->owner_uid = candidate->subject.owner_uid;
+	event->i_mode = candidate->subject.mode;
+	event->size = candidate->size;
+	event->device = candidate->device;
+	path__append_name(scratch->data, FILE_DATA, &scratch->sink, candidate->name);
+	event->path_len = MEMORY(scratch->sink.used);
+	event->path_len += file__path(scratch, (u64)candidate->parent, (u64)mnt);
+	if (op == EVENT_FILE_RENAME)
+		event->new_path_len = file__path(scratch, (u64)candidate->dentry, (u64)mnt);
+	file__submit(scratch);
+}
+
+/* Judges one candidate after the call succeeded. Returns true where it was the object. */
+static __always_inline bool naming__settle(struct naming *naming, struct candidate *candidate, struct task_struct *task)
+{
+	struct dentry_view now;
+	struct watch_verdict verdict;
+
+	if (naming->call == NAMING_LINK)
+		return naming__linked(candidate);
+	if (dentry__view(&now, candidate->dentry))
+		return false;
+	if (naming->call == NAMING_UNLINK) {
+		if (now.inode == candidate->subject.inode && !dentry__unhashed(candidate->dentry))
+			return false;
+		if (candidate->matched && !own__is_current())
+			naming__report(naming, candidate, task, EVENT_FILE_UNLINK);
+		return true;
+	}
+	if (now.inode != candidate->subject.inode || (now.parent == candidate->parent && now.name_hash_len == candidate->name_hash_len))
+		return false;
+	if ((candidate->subject.mode & S_IFMT) == S_IFDIR) {
+		struct watch_config *config = watch__config();
+
+		if (config) /* every verdict below it may be different now */
+			__sync_fetch_and_add(&config->generation, 1);
+	}
+	verdict = watch__judge(&candidate->subject, now.parent, now.name, now.name_hash_len >> 32);
+	if (verdict.id)
+		candidate->watch_id = verdict.id;
+	if ((verdict.matched || candidate->matched) && !own__is_current())
+		naming__report(naming, candidate, task, EVENT_FILE_RENAME);
+	return true;
+}
+
+/* A file that has a name in a watched tree and one more: from now on known by its inode. */
+static __always_inline bool naming__linked(struct candidate *candidate)
+{
+	struct inode_key key = { .super_ptr = (u64)candidate->subject.super, .inode = candidate->subject.number };
+	struct watch_config *config = watch__config();
+	u64 super = key.super_ptr;
+	u32 id = candidate->watch_id;
+
+	if (!config || !bpf_map_lookup_elem(&picket_supers, &super))
+		return true;
+	if (!id)
+		id = watch__aliases(candidate->subject.inode);
+	if (id && bpf_map_update_elem(&picket_links, &key, &id, BPF_ANY))
+		counter__add(COUNTER_MAP_FULL + CLASS_FILE);
+	return true;
+}
+
+static __always_inline int naming__end(long ret)
+{
+	struct naming *naming = naming__current();
+	struct task_struct *task = bpf_get_current_task_btf();
+	u32 tid = bpf_get_current_pid_tgid(), i;
+	bool found = false;
+
+	if (!naming)
+		return 0;
+	if (ret == 0) {
+		for (i = 0; i < CANDIDATES_MAX; i++)
+			if (i < naming->count && naming__settle(naming, &naming->candidate[i], task))
+				found = true;
+		if (!found)
+			counter__add(COUNTER_E_NAME);
+	}
+	bpf_map_delete_elem(&picket_naming, &tid);
+	return 0;
+}

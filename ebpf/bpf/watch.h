@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Is this file watched? Decided here, in the kernel, so that an unwatched open costs about 100 ns and no record.
+ *
+ * 1. Its superblock holds no watch: no. 2. The verdict of its parent directory, cached. 3. On a miss a walk up the tree that compares inode
+ * pointers with those of the watched roots. 4. The inode itself: a watched file, or a further name (hard link) of a file in a watched
+ * tree. 5. The extension of its name, on any file system that stores files.
+ *
+ * Identity is the kernel's own pointer: the loader holds every watched root open, so its inode and superblock cannot be freed, and
+ * st_dev aliasing (btrfs, overlayfs) does not matter. The walk never leaves the superblock, so a bind mount cannot go round it.
+ * A cached verdict is keyed by the directory's dentry, inode, parent and name hash together: memory reused for another directory
+ * does not match. A renamed directory raises the generation, which empties the cache.
+ *
+ * What an unprivileged process can do: fill the cache (LRU: costs others a walk), nest deeper than WALK_MAX (counted; matched by
+ * extension only), or hold a hard link made before the watch to a file whose other names are not in the dentry cache (the loader
+ * registers the ones it finds when a watch is set).
+ */
+#pragma once
+#include "path.h"
+#include "task.h"
+
+#define WALK_MAX 64
+#define ALIASES_MAX 8
+
+struct watch_config {
+	u32 generation;
+	u32 file_watches; /* single files are watched: look at every inode of a watched superblock */
+	u32 writers;      /* descriptions in picket_writers */
+	u32 reserved;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct watch_config);
+} picket_config SEC(".maps");
+
+/* Watched roots: struct inode * → watch id. Written by the loader only. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64);
+	__type(value, u32);
+} picket_roots SEC(".maps");
+
+/* Superblocks that hold a watched root: struct super_block * → the struct vfsmount * that the loader reached it by. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u64);
+	__type(value, u64);
+} picket_supers SEC(".maps");
+
+struct inode_key {
+	u64 super_ptr;
+	u64 inode;
+};
+
+/* Files of several names with one of them in a watched tree → watch id. Only read for i_nlink > 1. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct inode_key);
+	__type(value, u32);
+} picket_links SEC(".maps");
+
+struct verdict_key {
+	u64 dentry;
+	u64 inode;
+	u64 parent;
+	u32 name_hash;
+	u32 generation;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct verdict_key);
+	__type(value, u32);
+} picket_verdicts SEC(".maps");
+
+struct extension {
+	u64 low, high; /* the last 16 bytes of a name, zero before the dot, lower case */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, struct extension);
+	__type(value, u32);
+} picket_extensions SEC(".maps");
+
+static __always_inline struct watch_config *watch__config(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&picket_config, &zero);
+}
+
+/* What the filter needs of a dentry, in one read: fields lie close together in every kernel. */
+struct dentry_view {
+	struct dentry *parent;
+	struct inode *inode;
+	u64 name_hash_len;
+	const unsigned char *name;
+};
+
+#define DENTRY_SPAN 64
+
+static __always_inline int dentry__view(struct dentry_view *view, struct dentry *dentry)
+{
+	char raw[DENTRY_SPAN] __attribute__((aligned(8)));
+
+	if (bpf_core_field_offset(struct dentry, d_inode) + 8 <= DENTRY_SPAN && bpf_core_field_offset(struct dentry, d_name) + 16 <= DENTRY_SPAN &&
+	    bpf_core_field_offset(struct dentry, d_parent) + 8 <= DENTRY_SPAN) {
+		if (bpf_probe_read_kernel(raw, sizeof(raw), dentry))
+			return -1;
+		view->parent = *(struct dentry **)(raw + bpf_core_field_offset(struct dentry, d_parent));
+		view->inode = *(struct inode **)(raw + bpf_core_field_offset(struct dentry, d_inode));
+		view->name_hash_len = *(u64 *)(raw + bpf_core_field_offset(struct dentry, d_name));
+		view->name = *(const unsigned char **)(raw + bpf_core_field_offset(struct dentry, d_name) + 8);
+		return 0;
+	}
+	view->parent = BPF_CORE_READ(dentry, d_parent);
+	view->inode = BPF_CORE_READ(dentry, d_inode);
+	view->name_hash_len = BPF_CORE_READ(dentry, d_name.hash_len);
+	view->name = BPF_CORE_READ(dentry, d_name.name);
+	return 0;
+}
+
+/* The id of the watched root at or above a dentry, 0 without one. */
+static __noinline u32 watch__walk(u64 from)
+{
+	struct dentry *dentry = (struct dentry *)from;
+	int i;
+
+	for (i = 0; i < WALK_MAX; i++) {
+		u64 inode = (u64)BPF_CORE_READ(dentry, d_inode);
+		u32 *id = bpf_map_lookup_elem(&picket_roots, &inode);
+		struct dentry *parent;
+
+		if (id)
+			return *id;
+		parent = BPF_CORE_READ(dentry, d_parent);
+		if (parent == dentry)
+			return 0;
+		dentry = parent;
+	}
+	counter__add(COUNTER_E_WALK);
+	return 0;
+}
+
+/* The verdict for everything directly in a directory. */
+static __always_inline u32 watch__directory(struct watch_config *config, struct dentry *directory)
+{
+	struct verdict_key key;
+	struct dentry_view view;
+	u32 *cached, id;
+
+	if (dentry__view(&view, directory))
+		return 0;
+	key.dentry = (u64)directory;
+	key.inode = (u64)view.inode;
+	key.parent = (u64)view.parent;
+	key.name_hash = (u32)view.name_hash_len ^ (u32)(view.name_hash_len >> 32);
+	key.generation = config->generation;
+	cached = bpf_map_lookup_elem(&picket_verdicts, &key);
+	if (cached)
+		return *cached;
+	id = watch__walk((u64)directory);
+	bpf_map_update_elem(&picket_verdicts, &key, &id, BPF_ANY);
+	return id;
+}
+
+/* Another name of the same inode that is in a watched tree, among those in the dentry cache. */
+static __always_inline u32 watch__aliases(struct inode *inode)
+{
+	struct hlist_node *node = BPF_CORE_READ(inode, i_dentry.first);
+	int i;
+
+	for (i = 0; i < ALIASES_MAX && node; i++) {
+		struct dentry *dentry = (void *)node - bpf_core_field_offset(struct dentry, d_u.d_alias);
+		u32 id = watch__walk((u64)BPF_CORE_READ(dentry, d_parent));
+
+		if (id)
+			return id;
+		node = BPF_CORE_READ(node, next);
+	}
+	return 0;
+}
+
+static __always_inline u32 watch__inode(struct watch_config *config, struct super_block *super, struct inode *inode, u64 number, u32 links)
+{
+	u64 pointer = (u64)inode;
+	u32 *id;
+
+	if (config->file_watches) {
+		id = bpf_map_lookup_elem(&picket_roots, &pointer);
+		if (id)
+			return *id;
+	}
+	if (links > 1) {
+		struct inode_key key = { .super_ptr = (u64)super, .inode = number };
+
+		id = bpf_map_lookup_elem(&picket_links, &key);
+		if (id)
+			return *id;
+		return watch__aliases(inode);
+	}
+	return 0;
+}
+
+/* Lowest set high bit of a byte that equals '.', for each byte of a word. */
+static __always_inline u64 extension__dots(u64 word)
+{
+	const u64 ones = 0x0101010101010101ULL, lows = 0x7f7f7f7f7f7f7f7fULL;
+	u64 x = word ^ (ones * '.');
+
+	/* Exact for every byte, unlike the shorter form: no carry crosses a byte. */
+	return ~(((x & lows) + lows) | x | lows);
+}
+
+/* Keeps the bytes from the last dot on. */
+static __always_inline u64 extension__from_last(u64 word, u64 dots)
+{
+	/* Smear to the right: every bit at and below the highest set one, then everything from that byte up. */
+	dots |= dots >> 8;
+	dots |= dots >> 16;
+	dots |= dots >> 32;
+	return word & ~((dots >> 8 >> 7) * 0xff);
+}
+
+/* True where the name ends in a listed extension. The last 16 bytes decide, letters in either case. */
+static __always_inline bool extension__listed(const unsigned char *name, u32 len)
+{
+	const u64 lower = 0x2020202020202020ULL;
+	struct extension key = {};
+	u64 dots;
+
+	if (len >= EXTENSION_MAX) {
+		if (bpf_probe_read_kernel(&key, EXTENSION_MAX, name + len - EXTENSION_MAX))
+			return false;
+	} else {
+		/* Shorter than the window: read to its end, then move up so that the name ends where the window does. */
+		u32 shift = (EXTENSION_MAX - len) * 8;
+		u64 low = 0, high = 0;
+
+		if (bpf_probe_read_kernel(&key, len & (EXTENSION_MAX - 1), name))
+			return false;
+		if (shift >= 64) {
+			high = key.low << ((shift - 64) & 63);
+		} else if (shift) {
+			high = key.high << shift | key.low >> (64 - shift);
+			low = key.low << shift;
+		}
+		key.low = low;
+		key.high = high;
+	}
+	dots = extension__dots(key.high);
+	if (dots) {
+		key.high = extension__from_last(key.high | lower, dots);
+		key.low = 0;
+	} else {
+		dots = extension__dots(key.low);
+		if (!dots)
+			return false;
+		key.low = extension__from_last(key.low | lower, dots);
+		key.high |= lower;
+	}
+	return bpf_map_lookup_elem(&picket_extensions, &key) != NULL;
+}
+
+/* File systems that store no files: a name with an extension there is not an artifact. */
+static __always_inline bool super__is_pseudo(struct super_block *super)
+{
+	switch ((u32)BPF_CORE_READ(super, s_magic)) {
+	case 0x9fa0:     /* proc */
+	case 0x62656572: /* sysfs */
+	case 0x27e0eb:   /* cgroup */
+	case 0x63677270: /* cgroup2 */
+	case 0x64626720: /* debugfs */
+	case 0x74726163: /* tracefs */
+	case 0x73636673: /* securityfs */
+	case 0x1cd1:     /* devpts */
+	case 0xcafe4a11: /* bpf */
+	case 0x6e736673: /* nsfs */
+	case 0x50495045: /* pipefs */
+	case 0x534f434b: /* sockfs */
+	case 0x09041934: /* anon_inode */
+	case 0x62656570: /* configfs */
+	case 0xf97cff8c: /* selinux */
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* A file to decide on, each field read once. */
+struct watch_subject {
+	struct inode *inode;
+	struct super_block *super;
+	struct dentry *dentry;
+	u64 number;
+	u32 links;
+	u32 owner_uid;
+	u16 mode;
+};
+
+#define INODE_SPAN 80
+
+static __always_inline int inode__view(struct watch_subject *subject, struct inode *inode)
+{
+	char raw[INODE_SPAN] __attribute__((aligned(8)));
+
+	subject->inode = inode;
+	if (bpf_core_field_offset(struct inode, i_nlink) + 4 <= INODE_SPAN && bpf_core_field_offset(struct inode, i_ino) + 8 <= INODE_SPAN &&
+	    bpf_core_field_offset(struct inode, i_sb) + 8 <= INODE_SPAN && bpf_core_field_offset(struct inode, i_uid) + 4 <= INODE_SPAN) {
+		if (bpf_probe_read_kernel(raw, sizeof(raw), inode))
+			return -1;
+		subject->mode = *(u16 *)(raw + bpf_core_field_offset(struct inode, i_mode));
+		subject->owner_uid = *(u32 *)(raw + bpf_core_field_offset(struct inode, i_uid));
+		subject->super = *(struct super_block **)(raw + bpf_core_field_offset(struct inode, i_sb));
+		subject->number = *(u64 *)(raw + bpf_core_field_offset(struct inode, i_ino));
+		subject->links = *(u32 *)(raw + bpf_core_field_offset(struct inode, i_nlink));
+		return 0;
+	}
+	subject->mode = BPF_CORE_READ(inode, i_mode);
+	subject->owner_uid = BPF_CORE_READ(inode, i_uid.val);
+	subject->super = BPF_CORE_READ(inode, i_sb);
+	subject->number = BPF_CORE_READ(inode, i_ino);
+	subject->links = BPF_CORE_READ(inode, i_nlink);
+	return 0;
+}
+
+struct watch_verdict {
+	u32 id;
+	bool matched;
+};
+
+/* The decision. `parent` and the name are given apart: a rename judges the place that a file left as well as where it is now. */
+static __always_inline struct watch_verdict watch__judge(struct watch_subject *subject, struct dentry *parent, const unsigned char *name, u32 name_len)
+{
+	struct watch_verdict verdict = {};
+	struct watch_config *config = watch__config();
+	u64 super = (u64)subject->super;
+
+	if (!config)
+		return verdict;
+	if (bpf_map_lookup_elem(&picket_supers, &super)) {
+		verdict.id = watch__directory(config, parent);
+		if (!verdict.id)
+			verdict.id = watch__inode(config, subject->super, subject->inode, subject->number, subject->links);
+	}
+	verdict.matched = verdict.id || (extension__listed(name, name_len) && !super__is_pseudo(subject->super));
+	return verdict;
+}

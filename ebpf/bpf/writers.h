@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Close after write: the end of an open file description that could write a watched file.
+ *
+ * Hook: there is no tracepoint on the release of a description, so each watched one opened for writing is remembered by its address, and
+ * looked at (1) on close(2), when the closer holds the last reference; (2) when the last user of a descriptor table ends; (3) by a
+ * sweep that the loader runs a few times a second over the remembered ones only, which finds every other end: dup2 over it,
+ * close_range, close-on-exec, an unmapped shared mapping, a descriptor that was in flight over a Unix socket or registered with
+ * io_uring. Rejected: fanotify (merges, knows no process), locks and page-cache tracepoints (fire only with locks or dirty pages).
+ *
+ * (1) and (2) are reported before the call returns, by the process that closes. (3) is reported up to one sweep later in the name of the
+ * process that opened the file, without open flags that changed since. An address used again for a new description ends the old one.
+ *
+ * Cannot see: descriptions opened before the sensor, and those whose entry found the map full (counted).
+ * What an unprivileged process can do: hold many descriptions open (bounded by the map, counted), or delay the report by a second thread
+ * that uses the descriptor at the instant of the close: the sweep then reports it.
+ */
+#pragma once
+
+struct writer {
+	struct inode *inode;
+	struct dentry *dentry;
+	struct vfsmount *mnt;
+	u64 number;
+	u32 watch_id;
+	u32 flags;
+	u32 mode;
+	u32 references; /* descriptors of an ending table counted so far */
+	struct event_task opener;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, u64);
+	__type(value, struct writer);
+} picket_writers SEC(".maps");
+
+#define DESCRIPTORS_MAX 256
+
+/* References to a description; 0 once it is released. Counted from zero with a sign for "dead" since 6.13. */
+static __always_inline s64 file__references(struct file *file)
+{
+	if (bpf_core_field_exists(file->f_ref)) {
+		s64 count = BPF_CORE_READ(file, f_ref.refcnt.counter);
+
+		return count < 0 ? 0 : count + 1;
+	}
+	return BPF_CORE_READ((struct file___counted *)file, f_count.counter);
+}
+
+static __always_inline void writer__forget(u64 key)
+{
+	struct watch_config *config = watch__config();
+
+	if (bpf_map_delete_elem(&picket_writers, &key) == 0 && config)
+		__sync_fetch_and_add(&config->writers, -1);
+}
+
+/* Reports the end of a description from what was remembered; true content of the inode only while it is surely the same. */
+static __always_inline void writer__ended(struct writer *writer, struct file_scratch *scratch, bool alive)
+{
+	struct event_file *event = &scratch->event;
+	struct watch_subject subject = {};
+
+	event->op = EVENT_FILE_CLOSE_WRITE;
+	event->watch_id = writer->watch_id;
+	event->open_flags = writer->flags;
+	event->mode_bits = writer->mode & (FMODE_READ | FMODE_WRITE);
+	event->inode = writer->number;
+	event->owner_uid = 0;
+	event->i_mode = 0;
+	event->size = 0;
+	event->device = 0;
+	event->path_len = 0;
+	/* After the release nothing holds the dentry: it is used only while it still names the same inode. */
+	if (!alive && (BPF_CORE_READ(writer->dentry, d_inode) != writer->inode || BPF_CORE_READ(writer->inode, i_ino) != writer->number)) {
+		MEMORY(scratch->sink.flags) |= EVENT_F_PATH_DETACHED;
+		file__submit(scratch);
+		return;
+	}
+	if (inode__view(&subject, writer->inode) == 0)
+		file__attributes(event, &subject, writer->watch_id, EVENT_FILE_CLOSE_WRITE);
+	event->path_len = file__path(scratch, (u64)writer->dentry, (u64)writer->mnt);
+	if (dentry__unhashed(writer->dentry))
+		MEMORY(scratch->sink.flags) |= EVENT_F_PATH_DETACHED;
+	file__submit(scratch);
+}
+
+static __always_inline void writer__opened(struct file *file, struct file_view *view, struct event_task *opener, u32 watch_id)
+{
+	u64 key = (u64)file;
+	struct watch_config *config = watch__config();
+	struct writer writer = {
+		.inode = view->inode,
+		.dentry = view->dentry,
+		.mnt = view->mnt,
+		.number = BPF_CORE_READ(view->inode, i_ino),
+		.watch_id = watch_id,
+		.flags = view->flags,
+		.mode = view->mode,
+	};
+	struct writer *ended = bpf_map_lookup_elem(&picket_writers, &key);
+	bool again = ended != NULL;
+
+	if (ended) {
+		struct file_scratch *scratch = file__scratch(FILE_SLOT_REUSE);
+
+		if (scratch) {
+			header__fill(&scratch->event.header, EVENT_FILE);
+			scratch->event.header.task = ended->opener;
+			writer__ended(ended, scratch, false);
+		}
+	}
+	writer.opener = *opener;
+	if (bpf_map_update_elem(&picket_writers, &key, &writer, BPF_ANY)) {
+		counter__add(COUNTER_MAP_FULL + CLASS_FILE);
+		return;
+	}
+	if (!again && config)
+		__sync_fetch_and_add(&config->writers, 1);
+}
+
+static __always_inline bool writers__any(void)
+{
+	struct watch_config *config = watch__config();
+
+	return config && config->writers != 0;
+}
+
+/* close(2), before it happens. */
+static __always_inline int file__close(u64 fd)
+{
+	struct task_struct *task;
+	struct file_scratch *scratch;
+	struct writer *writer;
+	struct file *file;
+	u64 key;
+
+	if (!writers__any())
+		return 0;
+	task = bpf_get_current_task_btf();
+	file = fd__file(task, fd);
+	key = (u64)file;
+	if (!file)
+		return 0;
+	writer = bpf_map_lookup_elem(&picket_writers, &key);
+	if (!writer || file__references(file) != 1)
+		return 0; /* not ours, or others hold it: the last one, or the sweep, reports */
+	scratch = file__scratch(FILE_SLOT_ENTER);
+	if (!scratch)
+		return 0;
+	header__begin(&scratch->event.header, EVENT_FILE, task);
+	writer__ended(writer, scratch, true);
+	writer__forget(key);
+	return 0;
+}
+
+/* One descriptor of a table that ends: reported once every reference to its description was seen in this table. */
+static __always_inline void writer__table_entry(struct task_struct *task, u64 fd)
+{
+	struct file *file = fd__file(task, fd);
+	u64 key = (u64)file;
+	struct file_scratch *scratch;
+	struct writer *writer;
+
+	if (!file)
+		return;
+	writer = bpf_map_lookup_elem(&picket_writers, &key);
+	if (!writer)
+		return;
+	writer->references++;
+	if (file__references(file) != writer->references)
+		return;
+	scratch = file__scratch(FILE_SLOT_TASK);
+	if (!scratch)
+		return;
+	header__begin(&scratch->event.header, EVENT_FILE, task);
+	writer__ended(writer, scratch, true);
+	writer__forget(key);
+}
+
+/* A task that ends as the last user of its descriptor table. Beyond DESCRIPTORS_MAX the sweep reports. */
+static __always_inline int file__task_exit(struct task_struct *task)
+{
+	struct files_struct *files = task->files;
+	int fd;
+
+	if (!files || files->count.counter != 1 || !writers__any())
+		return 0;
+	for (fd = 0; fd < DESCRIPTORS_MAX; fd++)
+		writer__table_entry(task, fd);
+	return 0;
+}
+
+/* One remembered description, looked at by the loader's sweep. */
+static __always_inline int writer__sweep(u64 key, struct writer *writer)
+{
+	struct file *file = (struct file *)key;
+	struct file_scratch *scratch;
+	struct file_view view;
+
+	/* Released, or its memory serves another description by now. */
+	if (file__references(file) > 0 && file__view(&view, file) == 0 && view.inode == writer->inode && ((view.mode ^ writer->mode) & (FMODE_READ | FMODE_WRITE)) == 0)
+		return 0;
+	scratch = file__scratch(FILE_SLOT_SWEEP);
+	if (!scratch)
+		return 0;
+	header__fill(&scratch->event.header, EVENT_FILE);
+	scratch->event.header.task = writer->opener;
+	writer__ended(writer, scratch, false);
+	writer__forget(key);
+	return 0;
+}
