@@ -1,0 +1,100 @@
+//! What must survive a restart besides events: devices, certificates, tokens, refusals, the audit log. SQLite in WAL mode with
+//! `synchronous = FULL`, one writer; the command line works beside a running server through the same file.
+//!
+//! One `.sql` file a statement, one Rust file an entity. Times are nanoseconds since 1970.
+
+mod api_tokens;
+mod audit;
+mod devices;
+mod enrol_tokens;
+mod instance;
+mod refusals;
+mod sign_in_codes;
+
+pub use api_tokens::ApiTokenRow;
+pub use audit::AuditRow;
+pub use devices::{DeviceRow, DeviceSnapshot, Enrolled, Enrolment};
+pub use enrol_tokens::{EnrolTokenRow, TokenProblem};
+pub use instance::{Instance, InstanceError, InstanceLock};
+pub use refusals::RefusalRow;
+
+use std::{path::Path, time::Duration};
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use thiserror::Error;
+
+/// A writer of another process (the command line) holds the file for milliseconds; whoever waits longer than this has a sick disk.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+const READERS: u32 = 4;
+
+/// Why state could not be read or written.
+#[derive(Debug, Error)]
+pub enum StateError {
+    /// SQLite said no.
+    #[error("state database")]
+    Database(#[from] sqlx::Error),
+    /// The database was written by a newer server.
+    #[error("the state database has version {found}, this server knows {known}: use the newer server, or restore a backup of before the upgrade")]
+    Newer {
+        /// In the file.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// A stored value is not what was written.
+    #[error("stored {0} cannot be read")]
+    Corrupt(&'static str),
+}
+
+/// The state store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct State {
+    writer: SqlitePool,
+    reader: SqlitePool,
+}
+
+/// One file a schema version, in order; each ends by setting `user_version`.
+const MIGRATIONS: [&str; 1] = [include_str!("sql/0001_initial.sql")];
+
+impl State {
+    /// Opens `<state_dir>/state.sqlite`, making or migrating it where needed.
+    pub async fn open(state_dir: &Path) -> Result<Self, StateError> {
+        let path = state_dir.join("state.sqlite");
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        let writer = SqlitePoolOptions::new().max_connections(1).acquire_timeout(BUSY_TIMEOUT).connect_with(options.clone()).await?;
+        let reader = SqlitePoolOptions::new().max_connections(READERS).acquire_timeout(BUSY_TIMEOUT).connect_lazy_with(options.create_if_missing(false));
+        let state = Self { writer, reader };
+        state.migrate().await?;
+        Ok(state)
+    }
+
+    async fn migrate(&self) -> Result<(), StateError> {
+        let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+        // Immediate, so that two processes that start together migrate one after the other.
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let (found,): (i64,) = sqlx::query_as("PRAGMA user_version").fetch_one(&mut *transaction).await?;
+        let done = usize::try_from(found).ok().filter(|done| *done <= MIGRATIONS.len()).ok_or(StateError::Newer { found, known })?;
+        for migration in MIGRATIONS.into_iter().skip(done) {
+            sqlx::raw_sql(migration).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// True when the database answers.
+    pub async fn is_ready(&self) -> bool {
+        sqlx::query("SELECT 1").fetch_one(&self.reader).await.is_ok()
+    }
+
+    /// Ends all connections; the write-ahead log is folded into the database.
+    pub async fn close(&self) {
+        self.reader.close().await;
+        self.writer.close().await;
+    }
+}

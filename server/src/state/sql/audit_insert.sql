@@ -1,0 +1,1 @@
+INSERT INTO audit (at, user_name, method, target, outcome, peer_address) VALUES (?, ?, ?, ?, ?, ?) RETURNING id

@@ -1,0 +1,1 @@
+UPDATE audit SET user_name = ?, target = ?, outcome = ? WHERE id = ?

@@ -1,0 +1,1 @@
+DELETE FROM certificate WHERE not_after < ?

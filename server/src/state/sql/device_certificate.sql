@@ -1,0 +1,1 @@
+UPDATE device SET certificate_expires_at = ? WHERE uid = ?

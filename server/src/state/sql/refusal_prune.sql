@@ -1,0 +1,1 @@
+DELETE FROM refusal WHERE id <= (SELECT max(id) FROM refusal) - ?

@@ -1,0 +1,1 @@
+UPDATE refusal SET last_at = ?, detail = ?, count = ? WHERE id = ?
