@@ -3,6 +3,11 @@
 //! Constraints: a frame is at most [`picket_event::limits::BATCH_WIRE_BYTES_MAX`] as sent and
 //! [`picket_event::limits::BATCH_BYTES_MAX`] inflated.
 
+mod convert;
+pub mod frame;
+
+pub use convert::ConvertError;
+
 /// Messages, clients and servers of the package `picket.v1`.
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::pedantic, clippy::indexing_slicing, rustdoc::all, reason = "generated code")]
 pub mod v1 {

@@ -9,6 +9,7 @@ use crate::{EventClass, Process, Timestamp};
 /// The body of an event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "class")]
+#[expect(clippy::large_enum_variant, reason = "process activities are about half of all events: a box would cost each an allocation")]
 pub enum Activity {
     /// OCSF Process Activity (1007).
     Process(ProcessActivity),

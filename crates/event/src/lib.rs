@@ -8,6 +8,7 @@
 //! cut is a flag ([`EventFlags`]), never silent.
 
 mod activity;
+mod clip;
 pub mod columns;
 mod host;
 mod ids;
@@ -56,6 +57,8 @@ impl EventFlags {
     pub const PATH_DETACHED: Self = Self(1 << 3);
     /// Observed by an iterator at start, not at the moment it happened.
     pub const PREEXISTING: Self = Self(1 << 4);
+    /// Another text, the environment or a report was longer than its limit.
+    pub const TEXT_CUT: Self = Self(1 << 5);
 
     /// Both sets together.
     #[must_use]

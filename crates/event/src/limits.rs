@@ -11,6 +11,10 @@ pub const NAME_BYTES_MAX: usize = 256;
 pub const ENVIRONMENT_VARS_MAX: usize = 32;
 /// One environment value.
 pub const ENVIRONMENT_VALUE_BYTES_MAX: usize = 1024;
+/// The sentence of a loss event.
+pub const MESSAGE_BYTES_MAX: usize = 1024;
+/// The report of a sensor state, as JSON: some hundred probes and watches.
+pub const REPORT_BYTES_MAX: usize = 48 * 1024;
 /// One event on the wire. A larger one is refused by the server and counted as malformed.
 pub const EVENT_BYTES_MAX: usize = 64 * 1024;
 /// Events in one batch.
