@@ -4,9 +4,12 @@
 //! [`picket_event::limits::BATCH_BYTES_MAX`] inflated.
 
 mod convert;
+pub mod error;
 pub mod frame;
+pub mod values;
 
 pub use convert::ConvertError;
+pub use error::ServiceError;
 
 /// Messages, clients and servers of the package `picket.v1`.
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::pedantic, clippy::indexing_slicing, rustdoc::all, reason = "generated code")]
