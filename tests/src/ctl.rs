@@ -77,7 +77,11 @@ impl Ctl {
     pub fn number(&self, query: &str) -> Result<u64> {
         let rows = self.sql(query)?;
         let row = rows.first().with_context(|| format!("{query}: no row"))?;
-        let value = row.as_object().and_then(|row| row.values().next()).or_else(|| row.as_array().and_then(|row| row.first())).with_context(|| format!("{query}: {row}"))?;
+        let value = row
+            .as_object()
+            .and_then(|row| row.values().next())
+            .or_else(|| row.as_array().and_then(|row| row.first()))
+            .with_context(|| format!("{query}: {row}"))?;
         match value {
             Value::Null => Ok(0),
             Value::String(text) => text.parse().with_context(|| format!("{query}: {text}")),

@@ -10,8 +10,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use picket_event::{
-    Access, Activity, Actor, Direction, Endpoint, Event, EventFlags, File, FileActivityKind, FileSystemActivity, Job, LaunchType, NetworkActivity, NetworkActivityKind, ParentProcess, Process,
-    ProcessActivity, ProcessActivityKind, ProcessRole, ProcessUid, Severity, Timestamp, Transport, User,
+    Access, Activity, Actor, Direction, Endpoint, Event, EventFlags, File, FileActivityKind, FileSystemActivity, Job, LaunchType, NetworkActivity,
+    NetworkActivityKind, ParentProcess, Process, ProcessActivity, ProcessActivityKind, ProcessRole, ProcessUid, Severity, Timestamp, Transport, User,
 };
 
 /// SplitMix64: eight lines that never change their output.

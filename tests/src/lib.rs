@@ -4,11 +4,14 @@
 //! Everything runs on loopback, in temporary folders, on ports that the kernel chose, and ends by itself. The real binaries are looked
 //! for in `PICKET_BIN_DIR`, else beside the test executable ([`binaries`]).
 
+pub mod account;
+pub mod admin;
 pub mod agent_sim;
 pub mod binaries;
 pub mod ctl;
 pub mod fixture;
 pub mod generator;
 pub mod host_load;
+pub mod load;
 pub mod proxy;
 pub mod wait;

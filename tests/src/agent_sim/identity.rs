@@ -150,7 +150,12 @@ pub fn pinned_tls(pin: &str, protocol: &[u8]) -> Result<ClientConfig> {
 }
 
 /// The bare call, with the server's own refusal in the inner result.
-pub async fn enrolment_request(address: SocketAddr, token: &str, hostname: &str, csr_der: Vec<u8>) -> Result<Result<picket_proto::v1::EnrolResponse, tonic::Status>> {
+pub async fn enrolment_request(
+    address: SocketAddr,
+    token: &str,
+    hostname: &str,
+    csr_der: Vec<u8>,
+) -> Result<Result<picket_proto::v1::EnrolResponse, tonic::Status>> {
     let pin = token.trim().rsplit_once('.').map(|(_, pin)| pin.to_owned()).unwrap_or_default();
     let channel = connect(address, pinned_tls(&pin, b"h2")?).await?;
     let token = TokenParts::parse(token)?;
@@ -208,7 +213,9 @@ impl ServerCertVerifier for PinnedVerifier {
         let pinned = self.root(intermediates).ok_or_else(|| rustls::Error::General("no certificate of the chain has the pinned key".to_owned()))?;
         let mut roots = RootCertStore::empty();
         roots.add(pinned)?;
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider)).build().map_err(|error| rustls::Error::General(error.to_string()))?;
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider))
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
         verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
@@ -216,7 +223,12 @@ impl ServerCertVerifier for PinnedVerifier {
         Err(rustls::Error::General("TLS 1.3 only".to_owned()))
     }
 
-    fn verify_tls13_signature(&self, message: &[u8], certificate: &CertificateDer<'_>, signed: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
     }
 

@@ -128,7 +128,10 @@ pub fn host(hostname: &str) -> Host {
 pub fn capabilities() -> CapabilityReport {
     let probe = |name: &str, hook: &str, attached, reason: &str| Probe { name: name.to_owned(), hook: hook.to_owned(), attached, reason: reason.to_owned() };
     CapabilityReport {
-        probes: vec![probe("process_exec", "tp_btf/sched_process_exec", true, ""), probe("file_rename", "fentry/vfs_rename", false, "the kernel has no fentry")],
+        probes: vec![
+            probe("process_exec", "tp_btf/sched_process_exec", true, ""),
+            probe("file_rename", "fentry/vfs_rename", false, "the kernel has no fentry"),
+        ],
         btf: true,
         ring_bytes: 8 << 20,
         ..CapabilityReport::default()

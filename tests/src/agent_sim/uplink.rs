@@ -84,7 +84,7 @@ impl Uplink {
     /// Numbers `events` and keeps them until the server acknowledges.
     pub fn append(&mut self, events: &[Event]) -> Result<()> {
         let count = u32::try_from(events.len()).context("a batch is small")?;
-        let bytes = picket_proto::frame::encode(events).into();
+        let bytes = picket_proto::frame::encode(events)?.into();
         self.frames.push_back(Frame { first_seq: self.last_seq + 1, count, bytes });
         self.last_seq += u64::from(count);
         Ok(())

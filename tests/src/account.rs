@@ -1,0 +1,103 @@
+//! The book-keeping behind "nothing lost": what was made, what is stored, what the loss events own up to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::{ctl::Ctl, host_load::NumberedFiles};
+
+/// File activities a number makes: create (1), update (3), delete (4).
+const ACTIVITIES: [u64; 3] = [1, 3, 4];
+
+/// What the store says about the numbered files.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    /// Activities that were made.
+    pub made: u64,
+    /// Activities that are stored.
+    pub stored: u64,
+    /// Activities that are not.
+    pub missing: u64,
+    /// File events that loss events count.
+    pub counted: u64,
+    /// Loss events that could not count.
+    pub uncounted: u64,
+}
+
+/// One loss event.
+#[derive(Clone, Debug)]
+#[expect(dead_code, reason = "the cause is read in the messages of a failure, by Debug")]
+struct Loss {
+    cause: String,
+    count: Option<u64>,
+    since_us: i64,
+    until_us: i64,
+}
+
+/// Compares what `files` made with what the server of `ctl` stores. Fails where an activity is stored twice, or is missing and no loss
+/// event owns up to it: by count where every loss could be counted, else by the span of time.
+pub fn balance(ctl: &Ctl, files: &NumberedFiles, suffix: &str) -> Result<Account> {
+    let stored = stored_activities(ctl, suffix)?;
+    let losses = losses(ctl)?;
+    let mut account = Account { made: files.made() * ACTIVITIES.len() as u64, ..Account::default() };
+    let mut missing_numbers = BTreeSet::new();
+    for number in 0..files.made() {
+        for activity in ACTIVITIES {
+            match stored.get(&(number, activity)) {
+                Some(1) => account.stored += 1,
+                Some(times) => bail!("activity {activity} of number {number} is stored {times} times"),
+                None => {
+                    account.missing += 1;
+                    missing_numbers.insert(number);
+                }
+            }
+        }
+    }
+    account.counted = losses.iter().filter_map(|loss| loss.count).sum();
+    account.uncounted = losses.iter().filter(|loss| loss.count.is_none()).count() as u64;
+    if account.uncounted == 0 {
+        ensure!(account.missing == account.counted, "{account:?}: what is missing is not what was counted; losses: {losses:?}");
+    } else {
+        ensure!(account.missing >= account.counted, "{account:?}: more was counted as lost than is missing; losses: {losses:?}");
+    }
+    for number in missing_numbers {
+        let at_us = files.made_at(number).context("a number that was made")?.div_euclid(1_000);
+        // A file lives for well under 100 ms; its activities may fall on either side of a span's edge.
+        let owned = losses.iter().any(|loss| loss.since_us - 100_000 <= at_us && at_us <= loss.until_us + 100_000);
+        ensure!(owned, "number {number}, made at {at_us} us, is missing and no loss event spans it: {losses:?}");
+    }
+    Ok(account)
+}
+
+fn stored_activities(ctl: &Ctl, suffix: &str) -> Result<BTreeMap<(u64, u64), u64>> {
+    let rows = ctl.sql(&format!(
+        "SELECT file_name, activity_id, count(*) AS times FROM events WHERE class_uid = 1001 AND file_name LIKE 'n-%{suffix}' GROUP BY file_name, activity_id"
+    ))?;
+    let mut stored = BTreeMap::new();
+    for row in rows {
+        let name = row.get("file_name").and_then(Value::as_str).with_context(|| format!("row {row}"))?;
+        let number = name.strip_prefix("n-").and_then(|name| name.strip_suffix(suffix)).with_context(|| format!("file {name}"))?;
+        let field = |name: &str| row.get(name).and_then(Value::as_u64).with_context(|| format!("{name} of {row}"));
+        stored.insert((number.parse()?, field("activity_id")?), field("times")?);
+    }
+    Ok(stored)
+}
+
+fn losses(ctl: &Ctl) -> Result<Vec<Loss>> {
+    let rows = ctl.sql(
+        "SELECT loss_cause, loss_count, arrow_cast(loss_start_time, 'Int64') AS since_us, arrow_cast(loss_end_time, 'Int64') AS until_us FROM events \
+         WHERE loss_cause IS NOT NULL AND (loss_class_uid = 1001 OR loss_class_uid IS NULL OR loss_class_uid = 0)",
+    )?;
+    rows.iter()
+        .map(|row| {
+            let time = |name: &str| row.get(name).and_then(Value::as_i64).with_context(|| format!("{name} of {row}"));
+            Ok(Loss {
+                cause: row.get("loss_cause").and_then(Value::as_str).unwrap_or_default().to_owned(),
+                count: row.get("loss_count").and_then(Value::as_u64),
+                since_us: time("since_us")?,
+                until_us: time("until_us")?,
+            })
+        })
+        .collect()
+}
