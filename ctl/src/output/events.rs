@@ -1,0 +1,304 @@
+//! OCSF events as rows for people: one line each, as wide as the terminal, printed as they come.
+
+use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, Width};
+use serde_json::Value;
+
+use super::table::{pad, plain};
+use super::{Output, clean};
+use crate::error::CtlError;
+use crate::when;
+
+/// A column: heading, least and best width, and when to leave it out (the highest `spare` goes first on a narrow terminal).
+struct Shape {
+    heading: &'static str,
+    least: u16,
+    best: u16,
+    spare: u8,
+    cell: fn(&Value, bool) -> String,
+}
+
+const SHAPES: &[Shape] = &[
+    Shape { heading: "TIME", least: 12, best: 14, spare: 0, cell: time },
+    Shape { heading: "HOST", least: 6, best: 16, spare: 2, cell: |event, _| text(event, "/device/hostname") },
+    Shape { heading: "ACTIVITY", least: 8, best: 12, spare: 0, cell: |event, _| activity(event) },
+    Shape { heading: "PROCESS", least: 12, best: 26, spare: 0, cell: |event, _| process(event, "/actor/process") },
+    Shape { heading: "USER", least: 4, best: 12, spare: 0, cell: |event, _| user(event) },
+    Shape { heading: "IN", least: 4, best: 20, spare: 1, cell: |event, _| surroundings(event) },
+    Shape { heading: "OBJECT", least: 10, best: 60, spare: 0, cell: |event, _| object(event) },
+    Shape { heading: "COMMAND LINE", least: 10, best: 90, spare: 0, cell: |event, _| command_line(event) },
+    Shape { heading: "PARENT", least: 8, best: 26, spare: 0, cell: |event, _| process(event, "/actor/process/parent_process") },
+];
+
+/// Spaces behind each column.
+const GAP: u16 = 2;
+
+/// Prints rows with one set of widths from the first to the last.
+pub(crate) struct EventTable {
+    columns: Vec<(&'static Shape, Option<u16>)>,
+    dated: bool,
+    headed: bool,
+}
+
+impl EventTable {
+    /// For this output; `dated` where rows may be of several days.
+    pub(crate) fn new(output: &Output, dated: bool) -> Self {
+        Self { columns: fit(output.width), dated, headed: false }
+    }
+
+    /// Prints these events, with the headings before the first.
+    pub(crate) fn print(&mut self, output: &Output, events: &[Value]) -> Result<(), CtlError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        output.block(&self.render(events))
+    }
+
+    fn render(&mut self, events: &[Value]) -> String {
+        let mut table = plain();
+        if !std::mem::replace(&mut self.headed, true) {
+            add(&mut table, self.columns.iter().map(|(shape, _)| shape.heading.to_owned()));
+        }
+        for event in events {
+            add(&mut table, self.columns.iter().map(|(shape, _)| clean(&(shape.cell)(event, self.dated))));
+        }
+        pad(&mut table);
+        for ((shape, width), column) in self.columns.iter().zip(table.column_iter_mut()) {
+            // Without a width nothing is cut, and short cells still line up.
+            column.set_constraint(width.map_or(ColumnConstraint::LowerBoundary(Width::Fixed(shape.best.min(24) + GAP)), |width| {
+                ColumnConstraint::Absolute(Width::Fixed(width + GAP))
+            }));
+        }
+        let arrangement = if self.columns.iter().any(|(_, width)| width.is_some()) { ContentArrangement::Dynamic } else { ContentArrangement::Disabled };
+        table.set_content_arrangement(arrangement);
+        table.to_string()
+    }
+}
+
+fn add(table: &mut Table, cells: impl Iterator<Item = String>) {
+    let mut row = Row::from(cells.collect::<Vec<_>>());
+    row.max_height(1);
+    table.add_row(row);
+}
+
+/// Which columns, and how wide each: their least, then what is left over shared by how much each still wants.
+fn fit(width: Option<u16>) -> Vec<(&'static Shape, Option<u16>)> {
+    let Some(width) = width else { return SHAPES.iter().map(|shape| (shape, None)).collect() };
+    let mut kept: Vec<&Shape> = SHAPES.iter().collect();
+    let least = |kept: &[&Shape]| kept.iter().map(|shape| shape.least + GAP).sum::<u16>();
+    for spare in [2, 1] {
+        if least(&kept) > width {
+            kept.retain(|shape| shape.spare != spare);
+        }
+    }
+    let mut left = width.saturating_sub(least(&kept));
+    let mut wanted: u16 = kept.iter().map(|shape| shape.best - shape.least).sum();
+    let mut columns = Vec::with_capacity(kept.len());
+    for shape in kept {
+        let wants = shape.best - shape.least;
+        let share = u32::from(left) * u32::from(wants) / u32::from(wanted.max(1));
+        let more = u16::try_from(share).unwrap_or(wants).min(wants);
+        columns.push((shape, Some(shape.least + more)));
+        left -= more;
+        wanted -= wants;
+    }
+    columns
+}
+
+fn text(event: &Value, pointer: &str) -> String {
+    match event.pointer(pointer) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn number(event: &Value, pointer: &str) -> i64 {
+    event.pointer(pointer).and_then(|value| value.as_i64().or_else(|| value.as_str()?.parse().ok())).unwrap_or_default()
+}
+
+fn time(event: &Value, dated: bool) -> String {
+    when::event_time(number(event, "/time"), dated)
+}
+
+/// One word for what was done, else OCSF's own.
+fn activity(event: &Value) -> String {
+    let word = match (number(event, "/class_uid"), number(event, "/activity_id")) {
+        (1007, 1) if number(event, "/launch_type_id") == 2 => "fork",
+        (1007, 1) => "exec",
+        (1007, 2) => "exit",
+        (1001, 1) => "create",
+        (1001, 3) => "write",
+        (1001, 4) => "delete",
+        (1001, 5) => "rename",
+        (1001, 14) => "open",
+        (4001, 1) if number(event, "/connection_info/direction_id") == 1 => "accept",
+        (4001, 1) => "connect",
+        (4001, 2) => "close",
+        (4001, 4) => "net fail",
+        (4001, 5) => "refused",
+        (4001, 6) => "traffic",
+        _ if event.pointer("/picket/loss").is_some() => "LOSS",
+        _ => return text(event, "/activity_name"),
+    };
+    word.to_owned()
+}
+
+/// `name(pid)`.
+fn process(event: &Value, pointer: &str) -> String {
+    let (name, pid) = (text(event, &format!("{pointer}/name")), text(event, &format!("{pointer}/pid")));
+    if pid.is_empty() { name } else { format!("{name}({pid})") }
+}
+
+fn user(event: &Value) -> String {
+    let name = text(event, "/actor/process/user/name");
+    if name.is_empty() { text(event, "/actor/process/user/uid") } else { name }
+}
+
+/// The container, and the training job with its rank, where there is one.
+fn surroundings(event: &Value) -> String {
+    let mut parts = Vec::new();
+    for pointer in ["/actor/process/container", "/container"] {
+        let (name, uid) = (text(event, &format!("{pointer}/name")), text(event, &format!("{pointer}/uid")));
+        if !name.is_empty() || !uid.is_empty() {
+            parts.push(if name.is_empty() { uid.chars().take(12).collect() } else { name });
+            break;
+        }
+    }
+    let job = text(event, "/picket/job/uid");
+    if !job.is_empty() {
+        let rank = text(event, "/picket/job/rank");
+        let rank = if rank.is_empty() { rank } else { format!("#{rank}") };
+        parts.push(format!("{}:{job}{rank}", text(event, "/picket/job/scheduler")));
+    }
+    parts.join(" ")
+}
+
+/// What it was done to: a path, an address, a process.
+fn object(event: &Value) -> String {
+    match number(event, "/class_uid") {
+        1001 => {
+            let (from, to) = (text(event, "/file/path"), text(event, "/file_result/path"));
+            if to.is_empty() { from } else { format!("{from} → {to}") }
+        }
+        4001 => flow(event),
+        1007 if number(event, "/activity_id") == 2 => format!("{} exit {}", process(event, "/process"), text(event, "/exit_code")),
+        1007 => {
+            let path = text(event, "/process/file/path");
+            if path.is_empty() || number(event, "/launch_type_id") == 2 { process(event, "/process") } else { path }
+        }
+        _ => text(event, "/message"),
+    }
+}
+
+/// The far end, with the bytes where they are known.
+fn flow(event: &Value) -> String {
+    let inbound = number(event, "/connection_info/direction_id") == 1;
+    let end = if inbound { "/src_endpoint" } else { "/dst_endpoint" };
+    let (address, port) = (text(event, &format!("{end}/ip")), text(event, &format!("{end}/port")));
+    let address = if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") };
+    let arrow = if inbound { "←" } else { "→" };
+    match (number(event, "/traffic/bytes_out"), number(event, "/traffic/bytes_in")) {
+        (0, 0) => format!("{arrow} {address}"),
+        (sent, received) => format!("{arrow} {address} sent {} got {}", bytes(sent.unsigned_abs()), bytes(received.unsigned_abs())),
+    }
+}
+
+/// Powers of 1024, one digit.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut unit = 0;
+    let mut tenths = count.saturating_mul(10);
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    let name = UNITS.get(unit).copied().unwrap_or_default();
+    if unit == 0 { format!("{count} {name}") } else { format!("{}.{} {name}", tenths / 10, tenths % 10) }
+}
+
+/// Of what was started where something was, else of who acted.
+fn command_line(event: &Value) -> String {
+    let started = if number(event, "/class_uid") == 1007 { text(event, "/process/cmd_line") } else { String::new() };
+    if started.is_empty() { text(event, "/actor/process/cmd_line") } else { started }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::output::Format;
+
+    fn output(width: Option<u16>) -> Output {
+        Output { format: Format::Table, width, terminal: false }
+    }
+
+    fn read() -> Value {
+        json!({
+            "time": 1_700_000_000_123_i64, "class_uid": 1001, "activity_id": 14, "device": {"hostname": "gpu01"},
+            "actor": {"process": {"name": "python3", "pid": 4711, "cmd_line": "python3 train.py --resume", "user": {"name": "alice", "uid": "1000"},
+                "container": {"uid": "0123456789abcdef"}, "parent_process": {"name": "bash", "pid": 4700}}},
+            "picket": {"job": {"scheduler": "slurm", "uid": "99", "rank": 3}},
+            "file": {"path": "/srv/models/llama/model-00001-of-00030.safetensors"}
+        })
+    }
+
+    #[test]
+    fn a_row_says_who_did_what_to_which_object() {
+        let text = EventTable::new(&output(None), false).render(&[read()]);
+        for part in [
+            "22:13:20.123",
+            "gpu01",
+            "open",
+            "python3(4711)",
+            "alice",
+            "0123456789ab slurm:99#3",
+            "/srv/models/llama/model-00001-of-00030.safetensors",
+            "python3 train.py --resume",
+            "bash(4700)",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn rows_fit_every_width() {
+        for width in [40_u16, 80, 100, 120, 200, 400] {
+            let mut table = EventTable::new(&output(Some(width)), true);
+            let text = table.render(&[read(), read()]);
+            let longest = text.lines().map(|line| line.trim_end().chars().count()).max().unwrap();
+            assert!(width < 80 || longest <= usize::from(width), "{longest} in {width}:\n{text}");
+            assert_eq!(text.lines().count(), 3);
+            assert_eq!(table.render(&[read()]).lines().count(), 1, "headings come once");
+        }
+    }
+
+    #[test]
+    fn eighty_columns_keep_process_parent_user_object_and_command_line() {
+        let headings: Vec<_> = fit(Some(80)).iter().map(|(shape, _)| shape.heading).collect();
+        for heading in ["TIME", "ACTIVITY", "PROCESS", "USER", "OBJECT", "COMMAND LINE", "PARENT"] {
+            assert!(headings.contains(&heading), "{headings:?}");
+        }
+    }
+
+    #[test]
+    fn flows_name_the_far_end_and_the_bytes() {
+        let out = json!({"class_uid": 4001, "activity_id": 2, "connection_info": {"direction_id": 2}, "src_endpoint": {"ip": "10.0.0.1", "port": 5}, "dst_endpoint": {"ip": "2001:db8::1", "port": 443}, "traffic": {"bytes_out": 1536, "bytes_in": 10}});
+        assert_eq!(object(&out), "→ [2001:db8::1]:443 sent 1.5 KiB got 10 B");
+        let inbound = json!({"class_uid": 4001, "activity_id": 1, "connection_info": {"direction_id": 1}, "src_endpoint": {"ip": "10.0.0.9", "port": 5}, "dst_endpoint": {"ip": "10.0.0.1", "port": 22}});
+        assert_eq!((activity(&inbound), object(&inbound)), ("accept".to_owned(), "← 10.0.0.9:5".to_owned()));
+    }
+
+    #[test]
+    fn bytes_read_well() {
+        for (count, text) in [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (14_388_000_000, "13.3 GiB"), (u64::MAX, "1638.3 PiB")] {
+            assert_eq!(bytes(count), text);
+        }
+    }
+
+    #[test]
+    fn an_unknown_kind_shows_its_own_words() {
+        let event = json!({"class_uid": 9999, "activity_name": "Detect", "message": "something new"});
+        assert_eq!((activity(&event), object(&event)), ("Detect".to_owned(), "something new".to_owned()));
+    }
+}
