@@ -1,7 +1,7 @@
 //! The event model of Picket: what a host saw, in the words of OCSF 1.8.0.
 //!
 //! Every room speaks these types: the agent makes them from kernel records, `proto` carries them, the lake stores them as
-//! columns, and every edge that a person or another tool sees shows them as OCSF JSON. Plain data: no I/O, no
+//! columns, and every edge that a person or another tool sees shows them as OCSF JSON ([`ocsf`]). Plain data: no I/O, no
 //! clock. One row answers "who did it" without a join: each activity carries its actor process and that process's parent.
 //!
 //! Constraints: an event is at most [`limits::EVENT_BYTES_MAX`] encoded; strings are cut at the limits in [`limits`] and the
@@ -13,6 +13,7 @@ pub mod columns;
 mod host;
 mod ids;
 pub mod limits;
+pub mod ocsf;
 mod process;
 pub mod rest;
 pub mod row;

@@ -99,8 +99,9 @@ impl<'a> Row<'a> {
         self.connection_info_direction_id = Some(activity.direction as i32);
         self.connection_info_protocol_num = Some(activity.transport as i32);
         self.connection_info_uid = Some(activity.flow_uid.cast_signed());
-        self.traffic_bytes_in = Some(activity.bytes_in.cast_signed());
-        self.traffic_bytes_out = Some(activity.bytes_out.cast_signed());
+        let (bytes_out, bytes_in) = activity.bytes_out_in();
+        self.traffic_bytes_in = Some(bytes_in.cast_signed());
+        self.traffic_bytes_out = Some(bytes_out.cast_signed());
         self.duration = Some((activity.duration_ns / 1_000_000).cast_signed());
     }
 

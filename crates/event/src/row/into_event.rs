@@ -143,7 +143,7 @@ impl Row<'_> {
         let direction = need(self.connection_info_direction_id, "connection_info_direction_id")?;
         let transport = need(self.connection_info_protocol_num, "connection_info_protocol_num")?;
         let duration_ms = need(self.duration, "duration")?.cast_unsigned();
-        Ok(NetworkActivity {
+        let mut activity = NetworkActivity {
             kind: NetworkActivityKind::from_id(self.activity_id).ok_or(RowError::Unknown { column: "activity_id" })?,
             direction: Direction::from_id(direction).ok_or(RowError::Unknown { column: "connection_info_direction_id" })?,
             transport: Transport::from_number(transport).ok_or(RowError::Unknown { column: "connection_info_protocol_num" })?,
@@ -153,7 +153,10 @@ impl Row<'_> {
             bytes_in: need(self.traffic_bytes_in, "traffic_bytes_in")?.cast_unsigned(),
             flow_uid: need(self.connection_info_uid, "connection_info_uid")?.cast_unsigned(),
             duration_ns: duration_ms.saturating_mul(1_000_000).saturating_add(rest.duration_below_ms.into()),
-        })
+        };
+        // The columns count from the source to the destination, the model from this host.
+        (activity.bytes_out, activity.bytes_in) = activity.bytes_out_in();
+        Ok(activity)
     }
 
     fn take_loss(&mut self) -> Result<SensorLoss, RowError> {
