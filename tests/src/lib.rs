@@ -13,5 +13,6 @@ pub mod fixture;
 pub mod generator;
 pub mod host_load;
 pub mod load;
+pub mod ocsf_schema;
 pub mod proxy;
 pub mod wait;

@@ -14,7 +14,7 @@ use crate::{DeviceUid, SpoolUid};
 pub type Text<'a> = Option<Cow<'a, str>>;
 
 /// One row of the table `events`. `addresses` is [`Row::addresses`], as it repeats two other columns.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 #[expect(missing_docs, reason = "each field is the column of that name, documented in `columns`")]
 pub struct Row<'a> {
     /// Microseconds since the Unix epoch, as every time here.

@@ -141,7 +141,7 @@ fn metadata(event: &Event, context: &Context<'_>) -> Object {
     if let Some((spool, seq)) = context.identity {
         let device = context.device.map(|device| format!("{device}:")).unwrap_or_default();
         json.put("uid", format!("{device}{spool}:{seq}"));
-        json.put("sequence", seq);
+        json.put("sequence", object::long(seq));
     }
     if let Some(received) = context.received {
         json.put("logged_time", received.as_millis());
