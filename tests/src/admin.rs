@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use picket_proto::v1::{
-    CreateTokenRequest, SignInRequest, StatusRequest, StatusResponse, auth_client::AuthClient, server_client::ServerClient, tokens_client::TokensClient,
+    CreateTokenRequest, SignInRequest, StatusRequest, StatusResponse, TailRequest, TailResponse, auth_client::AuthClient, events_client::EventsClient,
+    server_client::ServerClient, tokens_client::TokensClient,
 };
-use tonic::{Request, metadata::AsciiMetadataValue, transport::Channel};
+use tonic::{Request, Streaming, metadata::AsciiMetadataValue, transport::Channel};
 
 use crate::agent_sim::{connect, pinned_tls};
 
@@ -43,5 +44,11 @@ impl Admin {
     /// Figures of the server.
     pub async fn status(&self) -> Result<StatusResponse> {
         Ok(ServerClient::new(self.channel.clone()).status(self.request(StatusRequest {})).await.context("status")?.into_inner())
+    }
+
+    /// Follows new events that match, beginning with the `last` newest stored ones.
+    pub async fn tail(&self, query: &str, last: u32) -> Result<Streaming<TailResponse>> {
+        let request = self.request(TailRequest { query: query.to_owned(), last });
+        Ok(EventsClient::new(self.channel.clone()).tail(request).await.context("tail")?.into_inner())
     }
 }
