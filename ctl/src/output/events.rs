@@ -8,29 +8,29 @@ use super::{Output, clean};
 use crate::error::CtlError;
 use crate::when;
 
-/// A column: heading, least and best width, and when to leave it out (the highest `spare` goes first on a narrow terminal).
+/// A column: heading, least and best width, and whether it goes first on a narrow terminal.
 struct Shape {
     heading: &'static str,
     least: u16,
     best: u16,
-    spare: u8,
+    spare: bool,
     cell: fn(&Value, bool) -> String,
 }
 
+/// The least widths and their gaps are 80 columns together, without the spare ones.
 const SHAPES: &[Shape] = &[
-    Shape { heading: "TIME", least: 12, best: 14, spare: 0, cell: time },
-    Shape { heading: "HOST", least: 6, best: 16, spare: 2, cell: |event, _| text(event, "/device/hostname") },
-    Shape { heading: "ACTIVITY", least: 8, best: 12, spare: 0, cell: |event, _| activity(event) },
-    Shape { heading: "PROCESS", least: 12, best: 26, spare: 0, cell: |event, _| process(event, "/actor/process") },
-    Shape { heading: "USER", least: 4, best: 12, spare: 0, cell: |event, _| user(event) },
-    Shape { heading: "IN", least: 4, best: 20, spare: 1, cell: |event, _| surroundings(event) },
-    Shape { heading: "OBJECT", least: 10, best: 60, spare: 0, cell: |event, _| object(event) },
-    Shape { heading: "COMMAND LINE", least: 10, best: 90, spare: 0, cell: |event, _| command_line(event) },
-    Shape { heading: "PARENT", least: 8, best: 26, spare: 0, cell: |event, _| process(event, "/actor/process/parent_process") },
+    Shape { heading: "TIME", least: 14, best: 14, spare: false, cell: time },
+    Shape { heading: "HOST", least: 6, best: 14, spare: true, cell: |event, _| text(event, "/device/hostname") },
+    Shape { heading: "ACTIVITY", least: 7, best: 8, spare: false, cell: |event, _| activity(event) },
+    Shape { heading: "PROCESS", least: 12, best: 24, spare: false, cell: |event, _| process(event, "/actor/process") },
+    Shape { heading: "USER", least: 6, best: 24, spare: false, cell: |event, _| user(event) },
+    Shape { heading: "OBJECT", least: 12, best: 70, spare: false, cell: |event, _| object(event) },
+    Shape { heading: "COMMAND LINE", least: 12, best: 120, spare: false, cell: |event, _| command_line(event) },
+    Shape { heading: "PARENT", least: 10, best: 24, spare: false, cell: |event, _| process(event, "/actor/process/parent_process") },
 ];
 
 /// Spaces behind each column.
-const GAP: u16 = 2;
+const GAP: u16 = 1;
 
 /// Prints rows with one set of widths from the first to the last.
 pub(crate) struct EventTable {
@@ -61,7 +61,7 @@ impl EventTable {
         for event in events {
             add(&mut table, self.columns.iter().map(|(shape, _)| clean(&(shape.cell)(event, self.dated))));
         }
-        pad(&mut table);
+        pad(&mut table, GAP);
         for ((shape, width), column) in self.columns.iter().zip(table.column_iter_mut()) {
             // Without a width nothing is cut, and short cells still line up.
             column.set_constraint(width.map_or(ColumnConstraint::LowerBoundary(Width::Fixed(shape.best.min(24) + GAP)), |width| {
@@ -80,26 +80,24 @@ fn add(table: &mut Table, cells: impl Iterator<Item = String>) {
     table.add_row(row);
 }
 
-/// Which columns, and how wide each: their least, then what is left over shared by how much each still wants.
+/// Which columns, and how wide each: their least, then equal shares of what is left over, the modest ones served first.
 fn fit(width: Option<u16>) -> Vec<(&'static Shape, Option<u16>)> {
     let Some(width) = width else { return SHAPES.iter().map(|shape| (shape, None)).collect() };
-    let mut kept: Vec<&Shape> = SHAPES.iter().collect();
     let least = |kept: &[&Shape]| kept.iter().map(|shape| shape.least + GAP).sum::<u16>();
-    for spare in [2, 1] {
-        if least(&kept) > width {
-            kept.retain(|shape| shape.spare != spare);
-        }
+    let mut kept: Vec<&Shape> = SHAPES.iter().collect();
+    if least(&kept) > width {
+        kept.retain(|shape| !shape.spare);
     }
     let mut left = width.saturating_sub(least(&kept));
-    let mut wanted: u16 = kept.iter().map(|shape| shape.best - shape.least).sum();
-    let mut columns = Vec::with_capacity(kept.len());
-    for shape in kept {
-        let wants = shape.best - shape.least;
-        let share = u32::from(left) * u32::from(wants) / u32::from(wanted.max(1));
-        let more = u16::try_from(share).unwrap_or(wants).min(wants);
-        columns.push((shape, Some(shape.least + more)));
+    let mut columns: Vec<(&Shape, Option<u16>)> = kept.into_iter().map(|shape| (shape, Some(shape.least))).collect();
+    let mut modest_first: Vec<&mut (&Shape, Option<u16>)> = columns.iter_mut().collect();
+    modest_first.sort_by_key(|(shape, _)| shape.best - shape.least);
+    let mut sharing = u16::try_from(modest_first.len()).unwrap_or(u16::MAX);
+    for (shape, width) in modest_first {
+        let more = (shape.best - shape.least).min(left / sharing.max(1));
+        *width = Some(shape.least + more);
         left -= more;
-        wanted -= wants;
+        sharing -= 1;
     }
     columns
 }
@@ -149,20 +147,19 @@ fn process(event: &Value, pointer: &str) -> String {
     if pid.is_empty() { name } else { format!("{name}({pid})") }
 }
 
+/// The user, and where the process runs: `alice slurm:99#3`.
 fn user(event: &Value) -> String {
     let name = text(event, "/actor/process/user/name");
-    if name.is_empty() { text(event, "/actor/process/user/uid") } else { name }
+    let name = if name.is_empty() { text(event, "/actor/process/user/uid") } else { name };
+    format!("{name} {}", surroundings(event)).trim().to_owned()
 }
 
 /// The container, and the training job with its rank, where there is one.
 fn surroundings(event: &Value) -> String {
     let mut parts = Vec::new();
-    for pointer in ["/actor/process/container", "/container"] {
-        let (name, uid) = (text(event, &format!("{pointer}/name")), text(event, &format!("{pointer}/uid")));
-        if !name.is_empty() || !uid.is_empty() {
-            parts.push(if name.is_empty() { uid.chars().take(12).collect() } else { name });
-            break;
-        }
+    let (name, uid) = (text(event, "/actor/process/container/name"), text(event, "/actor/process/container/uid"));
+    if !name.is_empty() || !uid.is_empty() {
+        parts.push(if name.is_empty() { uid.chars().take(12).collect() } else { name });
     }
     let job = text(event, "/picket/job/uid");
     if !job.is_empty() {

@@ -39,7 +39,7 @@ impl Grid {
                 self.table.set_content_arrangement(ContentArrangement::Disabled);
             }
         }
-        pad(&mut self.table);
+        pad(&mut self.table, 2);
         self.table.to_string()
     }
 }
@@ -51,10 +51,10 @@ pub(super) fn plain() -> Table {
     table
 }
 
-/// Two spaces between columns, none before the first.
-pub(super) fn pad(table: &mut Table) {
+/// Spaces between columns, none before the first.
+pub(super) fn pad(table: &mut Table, gap: u16) {
     for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+        column.set_padding((0, gap));
     }
 }
 
