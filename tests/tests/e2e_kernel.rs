@@ -1,5 +1,6 @@
 //! From this kernel to the analyst's terminal: what a user does with an artifact shows up in `picketctl events tail` and `search`, each
 //! row naming the process, its command line, its parent and its user; `hosts` shows the host and its sensor; `sql` reads the same events.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that meets a surprise ends there")]
 
 use std::{
     io::{BufRead, BufReader, Read, Write},

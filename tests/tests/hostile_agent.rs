@@ -1,5 +1,6 @@
 //! An enrolled agent that turned hostile: nothing that it sends stops the server, grows its memory without bound, touches another
 //! device's events, or goes unrecorded. After each attack an honest device stores its events as if nothing had happened.
+#![expect(clippy::unwrap_used, reason = "a test that meets a surprise ends there")]
 
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 //! up to it.
 //!
 //! `PICKET_LONG_TESTS=1` holds the cut for ten minutes instead of seconds and runs more rounds. `PICKET_SEED` repeats a run.
+#![expect(clippy::unwrap_used, reason = "a test that meets a surprise ends there")]
 
 use std::{
     sync::{

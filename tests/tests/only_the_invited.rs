@@ -1,5 +1,6 @@
 //! Who is not invited does not get in, and the admin sees why: no certificate, another CA, revoked, expired, another device's identity, a
 //! token used twice. A real agent renews at half of its certificate's life with a new key.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that meets a surprise ends there")]
 
 use std::time::Duration;
 
@@ -162,7 +163,7 @@ fn renewal_needs_a_valid_certificate_and_gives_one_for_the_new_key() {
     let address = deployment.server.agent_address();
     let (key, csr_der) = key_and_csr().unwrap();
     let tls = identity.tls().unwrap();
-    let request = picket_proto::v1::RenewRequest { csr_der: csr_der.clone().into() };
+    let request = picket_proto::v1::RenewRequest { csr_der: csr_der.clone() };
     let answer = deployment.block_on(async move { AgentGatewayClient::new(connect(address, tls).await.unwrap()).renew(request).await }).unwrap().into_inner();
     let chain: Vec<_> = answer.certificate_chain_der.into_iter().map(|der| rustls::pki_types::CertificateDer::from(der.to_vec())).collect();
     assert_ne!(chain[0], identity.chain[0]);
@@ -172,7 +173,7 @@ fn renewal_needs_a_valid_certificate_and_gives_one_for_the_new_key() {
     // The old one is good until it expires: a crash between issue and storage loses nothing.
     accepted(&deployment, &identity);
     let bare = identity.tls_without_certificate().unwrap();
-    let request = picket_proto::v1::RenewRequest { csr_der: csr_der.into() };
+    let request = picket_proto::v1::RenewRequest { csr_der };
     let refused = deployment.block_on(async move { AgentGatewayClient::new(connect(address, bare).await?).renew(request).await.map_err(anyhow::Error::from) });
     assert!(refused.is_err(), "a caller without a certificate got one");
 }

@@ -1,4 +1,5 @@
 //! `picket-agent run --stdout`: OCSF on standard output without any server, the capability report first, a clean end.
+#![expect(clippy::unwrap_used, reason = "a test that meets a surprise ends there")]
 
 use std::{
     io::{BufRead, BufReader},
