@@ -133,10 +133,11 @@ struct sock_common {
 	volatile unsigned char skc_state;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
+	unsigned long skc_flags;
 	atomic64_t skc_cookie;
 };
 struct socket { struct file *file; struct sock *sk; short type; };
-struct sock { struct sock_common __sk_common; u16 sk_protocol; struct socket *sk_socket; unsigned long sk_flags; int sk_err; };
+struct sock { struct sock_common __sk_common; u16 sk_protocol; struct socket *sk_socket; int sk_err; };
 struct inet_sock { struct sock sk; __be16 inet_sport; };
 struct tcp_sock { u64 bytes_received; u64 bytes_sent; u64 bytes_acked; u64 bytes_retrans; };
 

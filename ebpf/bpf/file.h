@@ -91,13 +91,17 @@ static __noinline u32 file__path(struct file_scratch *scratch, u64 dentry, u64 m
 
 static __always_inline void file__attributes(struct event_file *event, struct watch_subject *subject, u32 watch_id, u8 op)
 {
+	/* BPF_CORE_READ relocates every member in its first argument: only the kernel's types may be named there. */
+	struct inode *inode = subject->inode;
+	struct super_block *super = subject->super;
+
 	event->op = op;
 	event->watch_id = watch_id;
 	event->inode = subject->number;
 	event->owner_uid = subject->owner_uid;
 	event->i_mode = subject->mode;
-	event->size = BPF_CORE_READ(subject->inode, i_size);
-	event->device = BPF_CORE_READ(subject->super, s_dev);
+	event->size = BPF_CORE_READ(inode, i_size);
+	event->device = BPF_CORE_READ(super, s_dev);
 }
 
 static __always_inline void file__submit(struct file_scratch *scratch)

@@ -48,7 +48,7 @@ static __always_inline void flow__bytes(struct event_flow *event, struct sock *s
 
 	event->bytes_sent = acked < sent ? acked : sent;
 	/* SOCK_DONE: the peer's FIN came. */
-	if (received && BPF_CORE_READ(sk, sk_flags) >> SOCK_DONE_BIT & 1)
+	if (received && BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE_BIT & 1)
 		received--;
 	event->bytes_received = received;
 }

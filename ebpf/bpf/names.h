@@ -85,6 +85,7 @@ static __always_inline void naming__add(struct naming *naming, struct inode *ino
 {
 	u32 at = naming->count, i;
 	struct candidate *candidate;
+	struct super_block *super;
 	struct dentry_view view;
 	struct watch_verdict verdict;
 
@@ -96,11 +97,12 @@ static __always_inline void naming__add(struct naming *naming, struct inode *ino
 	candidate = &naming->candidate[at & (CANDIDATES_MAX - 1)];
 	if (inode__view(&candidate->subject, inode))
 		return;
+	super = candidate->subject.super;
 	candidate->dentry = dentry;
 	candidate->parent = view.parent;
 	candidate->name_hash_len = view.name_hash_len;
 	candidate->size = BPF_CORE_READ(inode, i_size);
-	candidate->device = BPF_CORE_READ(candidate->subject.super, s_dev);
+	candidate->device = BPF_CORE_READ(super, s_dev);
 	bpf_probe_read_kernel_str(candidate->name, sizeof(candidate->name), view.name);
 	verdict = watch__judge(&candidate->subject, view.parent, view.name, view.name_hash_len >> 32);
 	candidate->watch_id = verdict.id;
@@ -179,6 +181,23 @@ static __always_inline void naming__report(struct naming *naming, struct candida
 	file__submit(scratch);
 }
 
+/* A file that has a name in a watched tree and one more: from now on known by its inode. */
+static __always_inline bool naming__linked(struct candidate *candidate)
+{
+	struct inode_key key = { .super_ptr = (u64)candidate->subject.super, .inode = candidate->subject.number };
+	struct watch_config *config = watch__config();
+	u64 super = key.super_ptr;
+	u32 id = candidate->watch_id;
+
+	if (!config || !bpf_map_lookup_elem(&picket_supers, &super))
+		return true;
+	if (!id)
+		id = watch__aliases(candidate->subject.inode);
+	if (id && bpf_map_update_elem(&picket_links, &key, &id, BPF_ANY))
+		counter__add(COUNTER_MAP_FULL + CLASS_FILE);
+	return true;
+}
+
 /* Judges one candidate after the call succeeded. Returns true where it was the object. */
 static __always_inline bool naming__settle(struct naming *naming, struct candidate *candidate, struct task_struct *task)
 {
@@ -199,33 +218,16 @@ static __always_inline bool naming__settle(struct naming *naming, struct candida
 	if (now.inode != candidate->subject.inode || (now.parent == candidate->parent && now.name_hash_len == candidate->name_hash_len))
 		return false;
 	if ((candidate->subject.mode & S_IFMT) == S_IFDIR) {
-		struct watch_config *config = watch__config();
+		struct watch_state *state = watch__state();
 
-		if (config) /* every verdict below it may be different now */
-			__sync_fetch_and_add(&config->generation, 1);
+		if (state) /* every verdict below it may be different now */
+			__sync_fetch_and_add(&state->generation, 1);
 	}
 	verdict = watch__judge(&candidate->subject, now.parent, now.name, now.name_hash_len >> 32);
 	if (verdict.id)
 		candidate->watch_id = verdict.id;
 	if ((verdict.matched || candidate->matched) && !own__is_current())
 		naming__report(naming, candidate, task, EVENT_FILE_RENAME);
-	return true;
-}
-
-/* A file that has a name in a watched tree and one more: from now on known by its inode. */
-static __always_inline bool naming__linked(struct candidate *candidate)
-{
-	struct inode_key key = { .super_ptr = (u64)candidate->subject.super, .inode = candidate->subject.number };
-	struct watch_config *config = watch__config();
-	u64 super = key.super_ptr;
-	u32 id = candidate->watch_id;
-
-	if (!config || !bpf_map_lookup_elem(&picket_supers, &super))
-		return true;
-	if (!id)
-		id = watch__aliases(candidate->subject.inode);
-	if (id && bpf_map_update_elem(&picket_links, &key, &id, BPF_ANY))
-		counter__add(COUNTER_MAP_FULL + CLASS_FILE);
 	return true;
 }
 

@@ -21,6 +21,14 @@ struct {
 	__type(value, u64);
 } picket_counters SEC(".maps");
 
+/* Records that the agent has taken out, by class. Written by the loader only; with the counters it tells the next run what a killed one lost. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u64[CLASSES]);
+} picket_consumed SEC(".maps");
+
 /* Thread groups whose own activity is not recorded: the agent's own. Only the agent can write here. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -22,12 +22,24 @@
 #define WALK_MAX 64
 #define ALIASES_MAX 8
 
+/* Written by the loader only. */
 struct watch_config {
-	u32 generation;
+	u32 epoch;        /* raised with every change of the watches */
 	u32 file_watches; /* single files are watched: look at every inode of a watched superblock */
-	u32 writers;      /* descriptions in picket_writers */
-	u32 reserved;
 };
+
+/* Written by the probes only. Apart from the configuration, so that neither side overwrites the other's. */
+struct watch_state {
+	u32 generation; /* raised with every renamed directory */
+	u32 writers;    /* descriptions in picket_writers */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct watch_state);
+} picket_state SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -69,8 +81,9 @@ struct verdict_key {
 	u64 dentry;
 	u64 inode;
 	u64 parent;
-	u32 name_hash;
+	u64 name_hash;
 	u32 generation;
+	u32 epoch;
 };
 
 struct {
@@ -96,6 +109,13 @@ static __always_inline struct watch_config *watch__config(void)
 	u32 zero = 0;
 
 	return bpf_map_lookup_elem(&picket_config, &zero);
+}
+
+static __always_inline struct watch_state *watch__state(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&picket_state, &zero);
 }
 
 /* What the filter needs of a dentry, in one read: fields lie close together in every kernel. */
@@ -154,17 +174,19 @@ static __noinline u32 watch__walk(u64 from)
 /* The verdict for everything directly in a directory. */
 static __always_inline u32 watch__directory(struct watch_config *config, struct dentry *directory)
 {
+	struct watch_state *state = watch__state();
 	struct verdict_key key;
 	struct dentry_view view;
 	u32 *cached, id;
 
-	if (dentry__view(&view, directory))
+	if (!state || dentry__view(&view, directory))
 		return 0;
 	key.dentry = (u64)directory;
 	key.inode = (u64)view.inode;
 	key.parent = (u64)view.parent;
-	key.name_hash = (u32)view.name_hash_len ^ (u32)(view.name_hash_len >> 32);
-	key.generation = config->generation;
+	key.name_hash = view.name_hash_len;
+	key.generation = state->generation;
+	key.epoch = config->epoch;
 	cached = bpf_map_lookup_elem(&picket_verdicts, &key);
 	if (cached)
 		return *cached;

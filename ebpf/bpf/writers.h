@@ -52,10 +52,10 @@ static __always_inline s64 file__references(struct file *file)
 
 static __always_inline void writer__forget(u64 key)
 {
-	struct watch_config *config = watch__config();
+	struct watch_state *state = watch__state();
 
-	if (bpf_map_delete_elem(&picket_writers, &key) == 0 && config)
-		__sync_fetch_and_add(&config->writers, -1);
+	if (bpf_map_delete_elem(&picket_writers, &key) == 0 && state)
+		__sync_fetch_and_add(&state->writers, -1);
 }
 
 /* Reports the end of a description from what was remembered; true content of the inode only while it is surely the same. */
@@ -63,6 +63,8 @@ static __always_inline void writer__ended(struct writer *writer, struct file_scr
 {
 	struct event_file *event = &scratch->event;
 	struct watch_subject subject = {};
+	struct dentry *dentry = writer->dentry;
+	struct inode *inode = writer->inode;
 
 	event->op = EVENT_FILE_CLOSE_WRITE;
 	event->watch_id = writer->watch_id;
@@ -75,7 +77,7 @@ static __always_inline void writer__ended(struct writer *writer, struct file_scr
 	event->device = 0;
 	event->path_len = 0;
 	/* After the release nothing holds the dentry: it is used only while it still names the same inode. */
-	if (!alive && (BPF_CORE_READ(writer->dentry, d_inode) != writer->inode || BPF_CORE_READ(writer->inode, i_ino) != writer->number)) {
+	if (!alive && (BPF_CORE_READ(dentry, d_inode) != inode || BPF_CORE_READ(inode, i_ino) != writer->number)) {
 		MEMORY(scratch->sink.flags) |= EVENT_F_PATH_DETACHED;
 		file__submit(scratch);
 		return;
@@ -91,12 +93,13 @@ static __always_inline void writer__ended(struct writer *writer, struct file_scr
 static __always_inline void writer__opened(struct file *file, struct file_view *view, struct event_task *opener, u32 watch_id)
 {
 	u64 key = (u64)file;
-	struct watch_config *config = watch__config();
+	struct watch_state *state = watch__state();
+	struct inode *inode = view->inode;
 	struct writer writer = {
 		.inode = view->inode,
 		.dentry = view->dentry,
 		.mnt = view->mnt,
-		.number = BPF_CORE_READ(view->inode, i_ino),
+		.number = BPF_CORE_READ(inode, i_ino),
 		.watch_id = watch_id,
 		.flags = view->flags,
 		.mode = view->mode,
@@ -118,15 +121,15 @@ static __always_inline void writer__opened(struct file *file, struct file_view *
 		counter__add(COUNTER_MAP_FULL + CLASS_FILE);
 		return;
 	}
-	if (!again && config)
-		__sync_fetch_and_add(&config->writers, 1);
+	if (!again && state)
+		__sync_fetch_and_add(&state->writers, 1);
 }
 
 static __always_inline bool writers__any(void)
 {
-	struct watch_config *config = watch__config();
+	struct watch_state *state = watch__state();
 
-	return config && config->writers != 0;
+	return state && state->writers != 0;
 }
 
 /* close(2), before it happens. */
@@ -158,39 +161,39 @@ static __always_inline int file__close(u64 fd)
 }
 
 /* One descriptor of a table that ends: reported once every reference to its description was seen in this table. */
-static __always_inline void writer__table_entry(struct task_struct *task, u64 fd)
+static long writer__table_entry(u64 fd, void *unused)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct file *file = fd__file(task, fd);
 	u64 key = (u64)file;
 	struct file_scratch *scratch;
 	struct writer *writer;
 
 	if (!file)
-		return;
+		return fd >= task->files->fdt->max_fds;
 	writer = bpf_map_lookup_elem(&picket_writers, &key);
 	if (!writer)
-		return;
+		return 0;
 	writer->references++;
 	if (file__references(file) != writer->references)
-		return;
+		return 0;
 	scratch = file__scratch(FILE_SLOT_TASK);
 	if (!scratch)
-		return;
+		return 1;
 	header__begin(&scratch->event.header, EVENT_FILE, task);
 	writer__ended(writer, scratch, true);
 	writer__forget(key);
+	return 0;
 }
 
-/* A task that ends as the last user of its descriptor table. Beyond DESCRIPTORS_MAX the sweep reports. */
+/* A task that ends as the last user of its descriptor table. bpf_loop is of 5.17: before, the sweep alone reports. Beyond DESCRIPTORS_MAX the sweep reports. */
 static __always_inline int file__task_exit(struct task_struct *task)
 {
 	struct files_struct *files = task->files;
-	int fd;
 
 	if (!files || files->count.counter != 1 || !writers__any())
 		return 0;
-	for (fd = 0; fd < DESCRIPTORS_MAX; fd++)
-		writer__table_entry(task, fd);
+	bpf_loop(DESCRIPTORS_MAX, writer__table_entry, NULL, 0);
 	return 0;
 }
 

@@ -4,7 +4,7 @@
 //! [`ProbeState`] with the reason and takes no other down. Records wait in one ring buffer of fixed size, whatever the number of CPUs,
 //! until [`Sensor::drain`] hands them out; what did not fit is counted by class and CPU ([`Sensor::counters`]), exactly.
 //!
-//! Needs: BTF (`/sys/kernel/btf/vmlinux`), `CAP_BPF` and `CAP_PERFMON` (or `CAP_SYS_ADMIN`), Linux 5.10 or newer on `x86_64`.
+//! Needs: BTF (`/sys/kernel/btf/vmlinux`), `CAP_BPF` and `CAP_PERFMON` (or `CAP_SYS_ADMIN`), Linux 5.15 or newer on `x86_64`.
 //!
 //! ```no_run
 //! use picket_ebpf::{Sensor, SensorConfig};
@@ -13,7 +13,16 @@
 //! # Ok::<(), picket_ebpf::SensorError>(())
 //! ```
 
+mod bpffs;
+mod decode;
+mod existing;
+mod layout;
+mod losses;
+mod objects;
+mod probes;
 pub mod record;
 mod sensor;
+mod sys;
+mod watches;
 
 pub use sensor::{Class, Counters, DEFAULT_ENVIRONMENT, DEFAULT_EXTENSIONS, Drained, KernelSupport, ProbeState, Sensor, SensorConfig, SensorError, WatchSpec, WatchState};

@@ -240,4 +240,12 @@ pub enum DecodeError {
         /// Bytes there.
         len: usize,
     },
+    /// An operation that its kind does not have.
+    #[error("record of kind {kind} has unknown operation {operation}")]
+    Operation {
+        /// Kind in the header.
+        kind: u16,
+        /// The operation.
+        operation: u8,
+    },
 }

@@ -1,8 +1,20 @@
 //! What the agent holds: configuration in, records, states and counters out.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
+use aya::Btf;
+
+use crate::bpffs::PinDir;
+use crate::decode::{decode, kind};
+use crate::layout::{ENVIRONMENT_NAME, EXTENSION_MAX, KIND_FILE, KIND_FLOW};
+use crate::objects::{Maps, Objects};
+use crate::probes::{Attached, attach, load_iterators, reason};
 use crate::record::Record;
+use crate::watches::{Watches, without_kernel_side};
+use crate::{existing, losses};
 
 /// Names of environment variables that leave the kernel by default: what can preload code, and what names a job. Nothing else of a
 /// process's environment is ever read into a record.
@@ -42,7 +54,7 @@ pub const DEFAULT_EXTENSIONS: [&str; 24] = [
 /// What a sensor is loaded with.
 #[derive(Clone, Debug)]
 pub struct SensorConfig {
-    /// Size of the ring buffer: a power of two of at least one page. 8 MiB holds about 40,000 records of usual size.
+    /// Size of the ring buffer: a power of two of at least 64 KiB. 8 MiB holds about 40,000 records of usual size.
     pub ring_bytes: u32,
     /// Thread groups whose own activity is not recorded, the agent's first. At most 64.
     pub own_pids: Vec<u32>,
@@ -184,15 +196,81 @@ pub enum SensorError {
 /// The loaded probes and maps. Dropping it detaches them; [`Sensor::detach`] also removes the pinned counters.
 pub struct Sensor {
     probes: Vec<ProbeState>,
+    kernel: KernelSupport,
+    environment: Vec<String>,
+    previous: Option<Counters>,
+    watches: Watches,
+    swept: Instant,
+    attached: Option<Attached>,
+    consumed: [u64; 3],
+    maps: Maps,
+    objects: Objects,
+    pins: PinDir,
 }
+
+/// How often remembered writers are looked at (see `bpf/writers.h`), and how often cached verdicts are thrown away: a directory renamed
+/// by a way that no probe sees is wrong for so long at most.
+const SWEEP_EVERY: Duration = Duration::from_millis(250);
 
 impl Sensor {
     /// Loads every probe that this kernel takes.
     ///
     /// # Errors
-    /// Only where nothing at all can load, with what to do about it.
-    pub fn load(_config: &SensorConfig) -> Result<Self, SensorError> {
-        Err(SensorError::Unsupported("the probes of this build are not linked yet".into()))
+    /// Only where nothing at all can load, or the configuration does not fit, with what to do about it.
+    pub fn load(config: &SensorConfig) -> Result<Self, SensorError> {
+        check(config)?;
+        let kernel = kernel_support();
+        let btf = Btf::from_sys_fs().map_err(|error| {
+            SensorError::Unsupported(format!("no kernel type information at /sys/kernel/btf/vmlinux ({error}): the probes need a kernel with CONFIG_DEBUG_INFO_BTF=y"))
+        })?;
+        let pins = PinDir::open(config.pin_dir.as_deref())?;
+        let previous = if pins.keeps() { losses::left_behind(&pins) } else { None };
+        let pins = if pins.keeps() { PinDir::open(config.pin_dir.as_deref())? } else { pins };
+        let mut objects = Objects::create(&btf, config, &pins);
+        if let Some(reason) = objects.all_failed() {
+            pins.clear();
+            return Err(SensorError::Unsupported(format!("no probe can load: {reason}; run as root or with CAP_BPF and CAP_PERFMON, on Linux 5.15 or newer")));
+        }
+        pins.loaded();
+        let iterators = load_iterators(&mut objects, &btf);
+        let attached = attach(&mut objects, &btf);
+        let maps = objects.maps()?;
+        let mut probes = attached.states.clone();
+        probes.extend(iterators);
+        let mut sensor = Self {
+            probes,
+            kernel,
+            environment: config.environment.clone(),
+            previous,
+            watches: Watches::default(),
+            swept: Instant::now(),
+            attached: Some(attached),
+            consumed: [0; 3],
+            maps,
+            objects,
+            pins,
+        };
+        sensor.configure(config)?;
+        Ok(sensor)
+    }
+
+    fn configure(&mut self, config: &SensorConfig) -> Result<(), SensorError> {
+        let failed = |what: &'static str| move |error: aya::maps::MapError| SensorError::Map { what, reason: reason(&error) };
+        for pid in existing::kernel_pids(&mut self.objects, &config.own_pids)? {
+            self.maps.own.insert(pid, 1, 0).map_err(failed("picket_own"))?;
+        }
+        if let Some(names) = &mut self.maps.environment {
+            for name in &config.environment {
+                let [first, second, third] = words::<ENVIRONMENT_NAME, 3>(name.as_bytes(), false);
+                names.insert([first, second, third], 1, 0).map_err(failed("picket_environment"))?;
+            }
+        }
+        if let Some(watch) = &mut self.maps.watch {
+            for extension in &config.extensions {
+                watch.extensions.insert(words::<EXTENSION_MAX, 2>(extension.as_bytes(), true), 1, 0).map_err(failed("picket_extensions"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Every probe, attached or not.
@@ -204,17 +282,67 @@ impl Sensor {
     /// What this kernel offers.
     #[must_use]
     pub fn kernel(&self) -> KernelSupport {
-        KernelSupport::default()
+        self.kernel.clone()
     }
 
-    /// Replaces the set of watches. A watch that stays misses no open meanwhile.
-    pub fn set_watches(&mut self, _watches: &[WatchSpec]) -> Vec<WatchState> {
-        Vec::new()
+    /// Replaces the set of watches. A watch that stays misses no open meanwhile. A path is resolved now: a directory or file that later
+    /// takes its place (renamed over it) is watched from the next call on.
+    pub fn set_watches(&mut self, watches: &[WatchSpec]) -> Vec<WatchState> {
+        match &mut self.maps.watch {
+            Some(maps) => self.watches.replace(watches, &mut self.objects, maps),
+            None => without_kernel_side(watches),
+        }
     }
 
-    /// Hands out what is in the ring, at most `bytes_max` of it. Never waits.
-    pub fn drain(&mut self, _handle: &mut dyn FnMut(Record), _bytes_max: usize) -> Drained {
-        Drained::default()
+    /// Hands out what is in the ring, at most `bytes_max` of it (one record more at most). Never waits and does no I/O; call it every
+    /// few milliseconds. A few times a second it also lets the kernel side look for files that were closed unseen.
+    pub fn drain(&mut self, handle: &mut dyn FnMut(Record), bytes_max: usize) -> Drained {
+        self.sweep();
+        let mut drained = Drained::default();
+        while drained.bytes < bytes_max {
+            let Some(item) = self.maps.ring.next() else { break };
+            let class = match kind(&item) {
+                KIND_FILE => Class::File,
+                KIND_FLOW => Class::Network,
+                _ => Class::Process,
+            };
+            // A record's header and its padding in the ring.
+            drained.bytes += item.len().next_multiple_of(8) + 8;
+            if let Some(count) = self.consumed.get_mut(class as usize) {
+                *count += 1;
+            }
+            match decode(&item) {
+                Ok(record) => {
+                    drained.records += 1;
+                    handle(record);
+                }
+                Err(error) => {
+                    drained.decode_errors += 1;
+                    tracing::debug!(%error, "record refused");
+                }
+            }
+        }
+        drained.more = drained.bytes >= bytes_max;
+        if drained.bytes > 0
+            && let Err(error) = self.maps.consumed.set(0, self.consumed, 0)
+        {
+            tracing::warn!(%error, "cannot keep the count of consumed records");
+        }
+        drained
+    }
+
+    fn sweep(&mut self) {
+        if self.swept.elapsed() < SWEEP_EVERY {
+            return;
+        }
+        self.swept = Instant::now();
+        let Some(watch) = &mut self.maps.watch else { return };
+        let writers = watch.state.get(&0, 0).map_or(0, |[_, writers]| writers);
+        let Some(sweep) = self.attached.as_ref().and_then(|attached| attached.sweep.as_ref()).filter(|_| writers > 0) else { return };
+        let run = |mut file: File| file.read_to_end(&mut Vec::new());
+        if let Err(error) = sweep.open().and_then(run) {
+            tracing::warn!(%error, "cannot look for closed files");
+        }
     }
 
     /// The counters now.
@@ -222,39 +350,97 @@ impl Sensor {
     /// # Errors
     /// When a map cannot be read.
     pub fn counters(&self) -> Result<Counters, SensorError> {
-        Ok(Counters::default())
+        losses::read(&self.maps.counters, &self.maps.consumed, self.programs())
     }
 
     /// Counters left behind by an earlier run on this boot that did not end in order: `produced - consumed` records were lost with it.
+    /// One agent a pin folder: the caller holds a lock.
     #[must_use]
     pub fn previous(&self) -> Option<Counters> {
-        None
+        self.previous.clone()
     }
 
-    /// Every process that exists now, as [`crate::record::Body::Exec`] with `PREEXISTING`.
+    /// Every process that exists now, as [`crate::record::Body::Exec`] with `PREEXISTING`. Arguments and environment come from /proc,
+    /// and `USER_FAULT` says where they could not be read. Kernel threads have an empty executable.
     ///
     /// # Errors
     /// When the iterator cannot run.
     pub fn processes(&mut self) -> Result<Vec<Record>, SensorError> {
-        Ok(Vec::new())
+        existing::processes(&mut self.objects, &self.environment)
     }
 
-    /// Every established TCP socket, as [`crate::record::FlowOp::Existing`].
+    /// Every established TCP socket, as [`crate::record::FlowOp::Existing`], of every network namespace, with the first process that
+    /// holds it; sockets that no process holds only of this namespace. Call once at start: later closes then know their owner.
     ///
     /// # Errors
     /// When the iterator cannot run.
     pub fn flows(&mut self) -> Result<Vec<Record>, SensorError> {
-        Ok(Vec::new())
+        existing::flows(&mut self.objects)
     }
 
     /// CPU time that the probes used, where `kernel.bpf_stats_enabled` is on.
     #[must_use]
     pub fn run_time_ns(&self) -> Option<u64> {
-        None
+        losses::run_time_ns(self.programs())
     }
 
-    /// Detaches every probe and removes what is pinned.
+    fn programs(&self) -> &[(String, i32)] {
+        self.attached.as_ref().map_or(&[], |attached| attached.programs.as_slice())
+    }
+
+    /// Detaches every probe and removes what is pinned. What is in the ring can still be drained.
     pub fn detach(&mut self) {
-        self.probes.clear();
+        self.attached = None;
+        self.objects.unload();
+        self.pins.clear();
+        for probe in &mut self.probes {
+            probe.attached = false;
+            "detached".clone_into(&mut probe.reason);
+        }
+    }
+}
+
+fn check(config: &SensorConfig) -> Result<(), SensorError> {
+    let misuse = |text: String| Err(SensorError::Misuse(text));
+    if !config.ring_bytes.is_power_of_two() || config.ring_bytes < 64 << 10 {
+        return misuse(format!("ring_bytes {} is not a power of two of at least 65536", config.ring_bytes));
+    }
+    if config.own_pids.len() > 64 || config.extensions.len() > 64 || config.environment.len() > 64 {
+        return misuse("own_pids, extensions and environment hold at most 64 each".into());
+    }
+    for extension in &config.extensions {
+        let rest = extension.strip_prefix('.').unwrap_or_default();
+        if rest.is_empty() || extension.len() >= EXTENSION_MAX || rest.contains('.') || extension.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'/') {
+            return misuse(format!("extension {extension:?} is not a dot and at most 14 lower-case characters without another dot"));
+        }
+    }
+    for name in &config.environment {
+        if name.is_empty() || name.len() >= ENVIRONMENT_NAME || name.contains(['=', '\0']) {
+            return misuse(format!("environment name {name:?} is not 1 to 23 bytes without '='"));
+        }
+    }
+    Ok(())
+}
+
+/// A key as the kernel side builds it: `N` words of the text, from the front, or moved to the end with the case bit set.
+fn words<const BYTES: usize, const N: usize>(text: &[u8], at_end: bool) -> [u64; N] {
+    let mut bytes = [0_u8; BYTES];
+    let start = if at_end { BYTES.saturating_sub(text.len()) } else { 0 };
+    for (slot, byte) in bytes.iter_mut().skip(start).zip(text) {
+        *slot = if at_end { byte | 0x20 } else { *byte };
+    }
+    let mut out = [0; N];
+    for (word, chunk) in out.iter_mut().zip(bytes.chunks_exact(8)) {
+        *word = chunk.try_into().map_or(0, u64::from_ne_bytes);
+    }
+    out
+}
+
+fn kernel_support() -> KernelSupport {
+    let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    KernelSupport {
+        btf: std::path::Path::new("/sys/kernel/btf/vmlinux").exists(),
+        lsms: text("/sys/kernel/security/lsm").trim().split(',').filter(|name| !name.is_empty()).map(String::from).collect(),
+        release: text("/proc/sys/kernel/osrelease").trim().to_owned(),
     }
 }

@@ -1,0 +1,141 @@
+//! The compiled objects and the maps that the loader holds.
+
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf};
+use aya::{Btf, Ebpf, EbpfLoader};
+
+use crate::bpffs::{PinDir, SHARED};
+use crate::sensor::{SensorConfig, SensorError};
+
+/// A feature group. One that cannot be parsed or loaded leaves the others alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Object {
+    Syscalls,
+    Process,
+    File,
+    Network,
+    Iterators,
+}
+
+impl Object {
+    pub(crate) const ALL: [Self; 5] = [Self::Syscalls, Self::Process, Self::File, Self::Network, Self::Iterators];
+
+    fn bytes(self) -> &'static [u8] {
+        match self {
+            Self::Syscalls => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/syscalls.o")),
+            Self::Process => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/process.o")),
+            Self::File => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/file.o")),
+            Self::Network => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/network.o")),
+            Self::Iterators => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/iterators.o")),
+        }
+    }
+}
+
+/// The objects that could be created, each with the reason where it could not.
+pub(crate) struct Objects {
+    loaded: Vec<(Object, Result<Ebpf, String>)>,
+}
+
+impl Objects {
+    /// Creates maps and parses programs; no program is loaded yet.
+    pub(crate) fn create(btf: &Btf, config: &SensorConfig, pins: &PinDir) -> Self {
+        let loaded = Object::ALL
+            .map(|object| {
+                let mut loader = EbpfLoader::new();
+                loader.btf(Some(btf)).map_max_entries("picket_ring", config.ring_bytes);
+                let paths = SHARED.map(|map| (map, pins.of(map)));
+                for (map, path) in &paths {
+                    loader.map_pin_path(map, path.as_path());
+                }
+                (object, loader.load(object.bytes()).map_err(|error| crate::probes::reason(&error)))
+            })
+            .into_iter()
+            .collect();
+        Self { loaded }
+    }
+
+    /// The object, or why it is not there.
+    pub(crate) fn object(&mut self, wanted: Object) -> Result<&mut Ebpf, String> {
+        match self.loaded.iter_mut().find(|(object, _)| *object == wanted) {
+            Some((_, Ok(ebpf))) => Ok(ebpf),
+            Some((_, Err(reason))) => Err(reason.clone()),
+            None => Err("not part of this build".into()),
+        }
+    }
+
+    /// Unloads everything: programs detach, maps that nobody else holds go.
+    pub(crate) fn unload(&mut self) {
+        self.loaded.clear();
+    }
+
+    /// True where not a single object is there.
+    pub(crate) fn all_failed(&self) -> Option<String> {
+        if self.loaded.iter().any(|(_, result)| result.is_ok()) {
+            return None;
+        }
+        self.loaded.iter().find_map(|(_, result)| result.as_ref().err().cloned())
+    }
+
+    fn take(&mut self, map: &'static str) -> Option<Map> {
+        self.loaded.iter_mut().filter_map(|(_, result)| result.as_mut().ok()).find_map(|ebpf| ebpf.take_map(map))
+    }
+
+    /// Takes the loader's ends of the maps. After all programs are loaded: a program keeps its maps alive by itself.
+    pub(crate) fn maps(&mut self) -> Result<Maps, SensorError> {
+        Ok(Maps {
+            ring: typed(self.take("picket_ring"), "picket_ring")?,
+            counters: typed(self.take("picket_counters"), "picket_counters")?,
+            consumed: typed(self.take("picket_consumed"), "picket_consumed")?,
+            own: typed(self.take("picket_own"), "picket_own")?,
+            watch: WatchMaps::take(self).ok(),
+            environment: typed(self.take("picket_environment"), "picket_environment").ok(),
+        })
+    }
+
+    /// The dispatch tables.
+    pub(crate) fn dispatch(&mut self) -> Option<(ProgramArray<MapData>, ProgramArray<MapData>)> {
+        let enter = self.take("picket_on_enter")?;
+        let exit = self.take("picket_on_exit")?;
+        Some((ProgramArray::try_from(enter).ok()?, ProgramArray::try_from(exit).ok()?))
+    }
+}
+
+/// Maps of every object.
+pub(crate) struct Maps {
+    pub(crate) ring: RingBuf<MapData>,
+    pub(crate) counters: PerCpuArray<MapData, u64>,
+    pub(crate) consumed: Array<MapData, [u64; 3]>,
+    pub(crate) own: HashMap<MapData, u32, u32>,
+    /// Where the file object is there.
+    pub(crate) watch: Option<WatchMaps>,
+    pub(crate) environment: Option<HashMap<MapData, [u64; 3], u32>>,
+}
+
+/// Maps of the file object.
+pub(crate) struct WatchMaps {
+    /// `struct watch_config`.
+    pub(crate) config: Array<MapData, [u32; 2]>,
+    /// `struct watch_state`.
+    pub(crate) state: Array<MapData, [u32; 2]>,
+    pub(crate) roots: HashMap<MapData, u64, u32>,
+    pub(crate) supers: HashMap<MapData, u64, u64>,
+    pub(crate) links: HashMap<MapData, [u64; 2], u32>,
+    pub(crate) extensions: HashMap<MapData, [u64; 2], u32>,
+}
+
+impl WatchMaps {
+    fn take(objects: &mut Objects) -> Result<Self, SensorError> {
+        Ok(Self {
+            config: typed(objects.take("picket_config"), "picket_config")?,
+            state: typed(objects.take("picket_state"), "picket_state")?,
+            roots: typed(objects.take("picket_roots"), "picket_roots")?,
+            supers: typed(objects.take("picket_supers"), "picket_supers")?,
+            links: typed(objects.take("picket_links"), "picket_links")?,
+            extensions: typed(objects.take("picket_extensions"), "picket_extensions")?,
+        })
+    }
+}
+
+fn typed<T: TryFrom<Map, Error: std::fmt::Display>>(map: Option<Map>, what: &'static str) -> Result<T, SensorError> {
+    let map = map.ok_or(SensorError::Map { what, reason: "no object has it".into() })?;
+    T::try_from(map).map_err(|error| SensorError::Map { what, reason: error.to_string() })
+}
