@@ -1,6 +1,6 @@
 //! `picketctl` as a program against a server double: what it prints where, and how it exits.
 
-#![allow(missing_docs, reason = "a test binary")]
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 mod double;
 

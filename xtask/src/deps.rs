@@ -64,7 +64,6 @@ const SQL_SPOKEN: &[&str] = &["ctl/", "tests/", "xtask/", "server/tests/"];
 struct Metadata {
     packages: Vec<Package>,
     workspace_members: BTreeSet<String>,
-    resolve: Resolve,
 }
 
 #[derive(Deserialize)]
@@ -82,23 +81,12 @@ struct Dependency {
     kind: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Resolve {
-    nodes: Vec<Node>,
-}
-
-#[derive(Deserialize)]
-struct Node {
-    id: String,
-    features: Vec<String>,
-}
-
 /// Every rule of this file.
 pub(crate) fn check(repo: &Repo) -> Result<Vec<String>> {
     let metadata = metadata(repo)?;
     let mut violations = directions(&metadata);
     violations.extend(versions(&metadata));
-    violations.extend(crypto(&metadata));
+    violations.extend(crypto(repo, &metadata)?);
     violations.extend(manifests(repo, &metadata)?);
     violations.extend(sources(repo)?);
     Ok(violations)
@@ -160,16 +148,35 @@ fn versions(metadata: &Metadata) -> Vec<String> {
     violations
 }
 
-/// rustls with two providers panics at the first connection of a binary that installed none, and is twice the code to trust.
-fn crypto(metadata: &Metadata) -> Vec<String> {
-    let ids: BTreeSet<&str> = metadata.packages.iter().filter(|package| package.name == "rustls").map(|package| package.id.as_str()).collect();
-    let mut violations = Vec::new();
-    for node in metadata.resolve.nodes.iter().filter(|node| ids.contains(node.id.as_str())) {
-        if node.features.iter().any(|feature| feature == "ring") {
-            violations.push("rustls is built with the provider `ring`: aws-lc-rs is the one provider".to_owned());
+/// The table's engine brings rustls with `ring` beside aws-lc-rs, so that the provider is never to be guessed: our table asks for aws-lc-rs
+/// alone, no room names `ring`, and every program installs aws-lc-rs before its first connection.
+fn crypto(repo: &Repo, metadata: &Metadata) -> Result<Vec<String>> {
+    let root: toml::Table = toml::from_str(&repo.read("Cargo.toml")?)?;
+    let mut violations = providers(&root, metadata);
+    for program in ["agent", "ctl", "server"] {
+        let mut installs = false;
+        for path in repo.files(&["rs"])?.iter().filter(|path| path.starts_with(&format!("{program}/src/"))) {
+            let all = tokens(&repo.read(path)?, Language::Rust);
+            installs |= all.iter().any(|token| token.is_word("install_default")) && all.iter().any(|token| token.is_word("aws_lc_rs"));
         }
-        if !node.features.iter().any(|feature| feature == "aws_lc_rs" || feature == "aws-lc-rs") {
-            violations.push("rustls is built without the provider aws-lc-rs".to_owned());
+        if !installs {
+            violations.push(format!("{program}: does not install aws_lc_rs as the process's crypto provider"));
+        }
+    }
+    Ok(violations)
+}
+
+fn providers(root: &toml::Table, metadata: &Metadata) -> Vec<String> {
+    let mut violations: Vec<String> = members(metadata)
+        .filter(|package| package.dependencies.iter().any(|dependency| dependency.name == "ring"))
+        .map(|package| format!("{} depends on ring: aws-lc-rs is the one provider", package.name))
+        .collect();
+    let table = root.get("workspace").and_then(|workspace| workspace.get("dependencies"));
+    for name in ["rustls", "tokio-rustls", "rcgen"] {
+        let Some(entry) = table.and_then(|table| table.get(name)) else { continue };
+        let features: Vec<&str> = entry.get("features").and_then(toml::Value::as_array).into_iter().flatten().filter_map(toml::Value::as_str).collect();
+        if features.contains(&"ring") || !features.contains(&"aws_lc_rs") || entry.get("default-features").and_then(toml::Value::as_bool) != Some(false) {
+            violations.push(format!("Cargo.toml: {name} must be asked for with `aws_lc_rs`, without `ring` and without its defaults"));
         }
     }
     violations
@@ -265,7 +272,7 @@ mod tests {
 
     fn graph(packages: Vec<Package>) -> Metadata {
         let workspace_members = packages.iter().map(|package| package.id.clone()).collect();
-        Metadata { packages, workspace_members, resolve: Resolve { nodes: Vec::new() } }
+        Metadata { packages, workspace_members }
     }
 
     #[test]
@@ -301,11 +308,17 @@ mod tests {
 
     #[test]
     fn a_second_provider_is_a_violation() {
-        let mut metadata = graph(vec![package("rustls", &[])]);
-        metadata.resolve.nodes.push(Node { id: "rustls".to_owned(), features: vec!["aws_lc_rs".to_owned()] });
-        assert!(crypto(&metadata).is_empty());
-        metadata.resolve.nodes.push(Node { id: "rustls".to_owned(), features: vec!["ring".to_owned()] });
-        assert_eq!(crypto(&metadata).len(), 2);
+        let root = |features: &str| {
+            toml::from_str::<toml::Table>(&format!(
+                "[workspace.dependencies]\nrustls = {{ version = \"1\", default-features = false, features = [{features}] }}\n"
+            ))
+            .unwrap()
+        };
+        let metadata = graph(vec![package("picket-agent", &[("rustls", None)])]);
+        assert!(providers(&root("\"aws_lc_rs\", \"std\""), &metadata).is_empty());
+        assert_eq!(providers(&root("\"std\""), &metadata).len(), 1);
+        assert_eq!(providers(&root("\"aws_lc_rs\", \"ring\""), &metadata).len(), 1);
+        assert_eq!(providers(&root("\"aws_lc_rs\""), &graph(vec![package("picket-agent", &[("ring", None)])])).len(), 1);
     }
 
     #[test]
