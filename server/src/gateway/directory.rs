@@ -1,10 +1,6 @@
 //! Which devices exist and which are revoked: in memory, because it is asked at every call.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use parking_lot::{Mutex, RwLock};
 use picket_event::DeviceUid;

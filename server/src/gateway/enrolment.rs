@@ -1,8 +1,7 @@
 //! `picket.v1.Enrolment`: a token and a key in, an identity and a certificate out. The one service for peers without a certificate.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Instant};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use parking_lot::Mutex;
 use picket_event::DeviceUid;
 use picket_proto::v1::{EnrolRequest, EnrolResponse, enrolment_server::Enrolment};
 use tonic::{Request, Response, Status};
@@ -13,15 +12,12 @@ use super::{Gateway, hello};
 use crate::{
     clock, credential,
     credential::CredentialKind,
-    ingest::TokenBucket,
     pki::PkiError,
     refusal::{RefusalReason, Refusals},
     state::{self, Enrolled, TokenProblem},
-    transport::Peer,
+    transport::{Attempts, Peer},
 };
 
-/// Addresses told apart by the limiter; when an adversary has more, all of them share what the total limit leaves.
-const ADDRESSES_MAX: usize = 10_000;
 /// One text for every token that is not good, so that a guesser learns nothing.
 const REFUSED: &str = "enrolment refused: the token is unknown, used, expired or revoked; ask for a new one";
 
@@ -31,18 +27,11 @@ pub struct EnrolmentService {
     attempts: Attempts,
 }
 
-struct Attempts {
-    per_address: u32,
-    total: Mutex<TokenBucket>,
-    by_address: Mutex<HashMap<IpAddr, TokenBucket>>,
-}
-
 impl EnrolmentService {
     /// With limits in attempts a second.
     #[must_use]
     pub fn new(gateway: Arc<Gateway>, per_address: u32, total: u32) -> Self {
-        let total = Mutex::new(TokenBucket::new(total, Instant::now()));
-        Self { gateway, attempts: Attempts { per_address, total, by_address: Mutex::default() } }
+        Self { gateway, attempts: Attempts::new(per_address, total) }
     }
 
     fn refusals(&self) -> &Refusals {
@@ -100,17 +89,6 @@ impl Enrolment for EnrolmentService {
             return Err(Status::resource_exhausted("too many attempts; try again in a few seconds"));
         }
         self.enrolled(peer, request.get_ref()).await.map(Response::new)
-    }
-}
-
-impl Attempts {
-    fn admit(&self, peer: IpAddr, now: Instant) -> bool {
-        let mut by_address = self.by_address.lock();
-        if by_address.len() >= ADDRESSES_MAX {
-            by_address.clear();
-        }
-        let of_address = by_address.entry(peer).or_insert_with(|| TokenBucket::new(self.per_address, now));
-        of_address.take(1, now).is_ok() && self.total.lock().take(1, now).is_ok()
     }
 }
 

@@ -1,7 +1,6 @@
 //! What an agent says of itself, checked for size before it is kept. Nothing here grants anything.
 
 use picket_proto::v1::{CapabilityReport, Heartbeat, Hello, Host};
-use prost::Message as _;
 
 use crate::refusal::sanitise;
 

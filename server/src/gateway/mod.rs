@@ -7,7 +7,7 @@ mod hello;
 mod service;
 mod session;
 
-pub use directory::{Directory, DeviceProblem};
+pub use directory::{DeviceProblem, Directory};
 pub use enrolment::EnrolmentService;
 pub use fleet::{CommandError, EndReason, Fleet, LiveView};
 pub use service::{Gateway, GatewayService};

@@ -11,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{error, info};
 
-use super::{Directory, DeviceProblem, Fleet, session::Session};
+use super::{DeviceProblem, Directory, Fleet, session::Session};
 use crate::{
     clock,
     ingest::{Ingest, TokenBucket},
@@ -70,7 +70,12 @@ impl Gateway {
                 Err(Status::permission_denied("this device was revoked"))
             }
             Err(DeviceProblem::Unknown) => {
-                self.refusals.record(address, RefusalReason::IdentityMismatch, Some(identity.device), "the certificate names a device that this server does not know");
+                self.refusals.record(
+                    address,
+                    RefusalReason::IdentityMismatch,
+                    Some(identity.device),
+                    "the certificate names a device that this server does not know",
+                );
                 Err(Status::permission_denied("this server does not know this device: enrol again"))
             }
         }

@@ -25,7 +25,7 @@ pub enum Rejected {
 
 thread_local! {
     // A zstd context has some hundred KiB: made once a thread, not once a batch.
-    static DECODER: RefCell<FrameDecoder> = RefCell::new(FrameDecoder::new());
+    static DECODER: RefCell<Option<FrameDecoder>> = const { RefCell::new(None) };
 }
 
 /// Bounds that cost nothing to check, before any work is done for the batch.
@@ -41,5 +41,11 @@ pub(super) fn check_bounds(count: u32, frame: &Bytes) -> Result<(), Rejected> {
 
 /// Inflates and decodes; runs on a blocking thread, because a hostile frame may cost tens of milliseconds.
 pub(super) fn decode(count: u32, frame: &Bytes) -> Checked {
-    DECODER.with_borrow_mut(|decoder| decoder.decode(frame, count)).map_err(|error| Rejected::Frame(error.to_string()))
+    DECODER.with_borrow_mut(|slot| {
+        let decoder = match slot {
+            Some(decoder) => decoder,
+            None => slot.insert(FrameDecoder::new().map_err(|error| Rejected::Frame(error.to_string()))?),
+        };
+        decoder.decode(frame, count).map_err(|error| Rejected::Frame(error.to_string()))
+    })
 }

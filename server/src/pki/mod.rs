@@ -11,8 +11,8 @@ mod verifier;
 
 pub use authority::{Authority, IssuedCertificate};
 pub use identity::{DeviceIdentity, IdentityError};
-pub use server_certificate::ServerCertificate;
 pub(crate) use secret_file::write as write_private;
+pub use server_certificate::ServerCertificate;
 pub use verifier::{HandshakeConfig, HandshakeRecord, classify, refused_device};
 
 use thiserror::Error;

@@ -21,6 +21,14 @@ pub struct Instance {
     pub created: String,
 }
 
+/// An identity, and the lock on its folder's making.
+#[derive(Debug)]
+pub struct OpenedInstance {
+    /// The identity.
+    pub instance: Instance,
+    _making: File,
+}
+
 /// Held while a server runs on the folder.
 #[derive(Debug)]
 pub struct InstanceLock {
@@ -54,8 +62,9 @@ pub enum InstanceError {
 }
 
 impl Instance {
-    /// Reads the identity, making folder and file at the first start. Safe when two processes start together.
-    pub fn open(state_dir: &Path) -> Result<Self, InstanceError> {
+    /// Reads the identity, making folder and file at the first start. While the answer lives, another process waits here: of two that start
+    /// together on a new folder, one makes everything.
+    pub fn open(state_dir: &Path) -> Result<OpenedInstance, InstanceError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| InstanceError::File { path, source }
@@ -65,16 +74,17 @@ impl Instance {
         let lock = private(&lock_path).map_err(failed(&lock_path))?;
         lock.lock().map_err(failed(&lock_path))?;
         let path = state_dir.join("instance.json");
-        match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| InstanceError::Corrupt { path, source }),
+        let instance = match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| InstanceError::Corrupt { path, source })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let instance = Self { deployment: Uuid::new_v4(), created: crate::clock::text(crate::clock::now()) };
                 let bytes = serde_json::to_vec_pretty(&instance).map_err(|source| InstanceError::Corrupt { path: path.clone(), source })?;
                 crate::pki::write_private(&path, &bytes).map_err(failed(&path))?;
-                Ok(instance)
+                instance
             }
-            Err(source) => Err(InstanceError::File { path, source }),
-        }
+            Err(source) => return Err(InstanceError::File { path, source }),
+        };
+        Ok(OpenedInstance { instance, _making: lock })
     }
 
     /// Takes the folder for one running server.
@@ -100,8 +110,8 @@ mod tests {
     #[test]
     fn the_identity_stays_and_one_server_runs() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Instance::open(folder.path()).unwrap();
-        assert_eq!(Instance::open(folder.path()).unwrap(), first);
+        let first = Instance::open(folder.path()).unwrap().instance;
+        assert_eq!(Instance::open(folder.path()).unwrap().instance, first);
         let held = Instance::lock(folder.path()).unwrap();
         assert!(matches!(Instance::lock(folder.path()), Err(InstanceError::Running(_))));
         drop(held);

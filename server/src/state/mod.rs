@@ -15,7 +15,7 @@ pub use api_tokens::ApiTokenRow;
 pub use audit::AuditRow;
 pub use devices::{DeviceRow, DeviceSnapshot, Enrolled, Enrolment};
 pub use enrol_tokens::{EnrolTokenRow, TokenProblem};
-pub use instance::{Instance, InstanceError, InstanceLock};
+pub use instance::{Instance, InstanceError, InstanceLock, OpenedInstance};
 pub use refusals::RefusalRow;
 
 use std::{path::Path, time::Duration};

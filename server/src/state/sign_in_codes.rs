@@ -20,7 +20,14 @@ impl State {
     }
 
     /// Burns a code and writes the API token it buys, all or nothing; false when the code is unknown, wrong, used or expired.
-    pub async fn redeem_sign_in_code(&self, presented: &Presented, token: &Issued, label: &str, at: Timestamp, expires_at: Timestamp) -> Result<bool, StateError> {
+    pub async fn redeem_sign_in_code(
+        &self,
+        presented: &Presented,
+        token: &Issued,
+        label: &str,
+        at: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<bool, StateError> {
         let row = sqlx::query(include_str!("sql/sign_in_code_find.sql")).bind(&presented.id).fetch_optional(&self.reader).await?;
         let Some(row) = row else { return Ok(false) };
         let stored = SecretHash::from_slice(row.try_get(0)?).ok_or(StateError::Corrupt("sign-in code"))?;
@@ -28,8 +35,7 @@ impl State {
             return Ok(false);
         }
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let burned =
-            sqlx::query(include_str!("sql/sign_in_code_burn.sql")).bind(at.0).bind(&presented.id).bind(at.0).execute(&mut *transaction).await?;
+        let burned = sqlx::query(include_str!("sql/sign_in_code_burn.sql")).bind(at.0).bind(&presented.id).bind(at.0).execute(&mut *transaction).await?;
         if burned.rows_affected() != 1 {
             return Ok(false);
         }
