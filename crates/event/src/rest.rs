@@ -47,16 +47,11 @@ const fn is_zero_nanos(value: &u32) -> bool {
 }
 
 /// Writes the text for the column `rest`; empty where the columns hold everything.
-///
-/// # Errors
-/// None that data can cause: every key is a string and every number finite.
 #[must_use]
 pub fn encode(stored: &StoredEvent) -> String {
-    let rest = Rest::of(stored);
-    if rest == Rest::default() {
-        return String::new();
-    }
-    serde_json::to_string(&rest).unwrap_or_default()
+    // Nothing in it can fail to become JSON: every key is a string, every number whole.
+    let text = serde_json::to_string(&Rest::of(stored)).unwrap_or_default();
+    if text == "{}" { String::new() } else { text }
 }
 
 /// Reads the text of the column `rest`.
@@ -169,7 +164,30 @@ fn present(value: &str) -> Option<Cow<'_, str>> {
 
 impl<'a> ProcessRest<'a> {
     fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.created_time.is_none()
+            && self.tid.is_none()
+            && self.exe_inode.is_none()
+            && self.exe_device.is_none()
+            && self.working_directory.is_none()
+            && self.user_uid.is_none()
+            && self.user_name.is_none()
+            && self.user_euid.is_none()
+            && self.user_gid.is_none()
+            && self.user_auid.is_none()
+            && self.capabilities.is_none()
+            && self.namespaces.is_none()
+            && self.cgroup.is_none()
+            && self.tty.is_none()
+            && self.environment.is_none()
+            && self.exec_tree.is_none()
+            && self.role.is_none()
+            && self.container.is_none()
+            && self.container_rest.is_none()
+            && self.job.is_none()
+            && self.job_step.is_none()
+            && self.parent.is_none()
+            && self.parent_is_base.is_none()
+            && self.parent_path.is_none()
     }
 
     /// Parts that have no column on either process.
