@@ -1,0 +1,94 @@
+//! Names of what a file can be.
+
+use serde::{Serialize, Serializer};
+
+macro_rules! formats {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// A format as recognised by content.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Format {
+            $(#[doc = concat!("`", $name, "`.")] $variant,)*
+        }
+
+        impl Format {
+            /// The stable name in reports.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+formats! {
+    Bzip2 = "bzip2",
+    Elf = "elf",
+    Empty = "empty",
+    Ggml = "ggml",
+    Gguf = "gguf",
+    Gzip = "gzip",
+    Hdf5 = "hdf5",
+    Image = "image",
+    Jinja = "jinja",
+    Joblib = "joblib",
+    Json = "json",
+    KerasH5 = "keras-h5",
+    KerasV3 = "keras-v3",
+    Llamafile = "llamafile",
+    Lz4 = "lz4",
+    LzmaAlone = "lzma",
+    MachO = "mach-o",
+    Npy = "npy",
+    Npz = "npz",
+    Notebook = "notebook",
+    Onnx = "onnx",
+    Parquet = "parquet",
+    Pdf = "pdf",
+    Pe = "pe",
+    Pickle = "pickle",
+    Pth = "pth-startup",
+    Python = "python",
+    PythonBytecode = "python-bytecode",
+    PytorchLegacy = "pytorch-legacy",
+    PytorchTar = "pytorch-tar",
+    PytorchZip = "pytorch-zip",
+    RData = "r-data",
+    Safetensors = "safetensors",
+    Script = "script",
+    SentencePiece = "sentencepiece",
+    SevenZip = "7z",
+    Skops = "skops",
+    SplitTensors = "tensor-payload",
+    Tar = "tar",
+    TensorflowCheckpoint = "tensorflow-checkpoint",
+    TensorflowGraph = "tensorflow-graph",
+    TensorflowMetaGraph = "tensorflow-meta-graph",
+    TensorflowSavedModel = "tensorflow-saved-model",
+    Text = "text",
+    Tflite = "tflite",
+    TorchMar = "torch-mar",
+    TorchScript = "torchscript",
+    Unknown = "unknown",
+    Wheel = "wheel",
+    Xml = "xml",
+    Xz = "xz",
+    Yaml = "yaml",
+    Zip = "zip",
+    Zlib = "zlib",
+    Zstd = "zstd",
+}
+
+impl Serialize for Format {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.name())
+    }
+}

@@ -1,0 +1,29 @@
+//! Which module judges which format.
+
+use crate::scan::{Claim, Place, Scan};
+use crate::{Format, compressed, gguf, numpy, pickle, safetensors, tar, text, zip};
+use picket_bounded::Source;
+
+/// Judges a source as `format` and says how far the format reaches.
+pub(crate) fn examine_as(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, format: Format) -> Claim {
+    match format {
+        Format::Empty => Claim { format, end: 0 },
+        Format::Pickle => {
+            let stream = pickle::examine_stream(scan, source, place);
+            Claim { format: stream.format, end: stream.end }
+        }
+        Format::Zip => zip::examine_zip(scan, source, place),
+        Format::Npy => numpy::examine_npy(scan, source, place),
+        Format::Safetensors => safetensors::examine_safetensors(scan, source, place),
+        Format::Gguf => gguf::examine_gguf(scan, source, place),
+        Format::Tar => tar::examine_tar(scan, source, place),
+        Format::Gzip | Format::Bzip2 | Format::Xz | Format::Zstd | Format::Lz4 | Format::LzmaAlone | Format::Zlib => compressed::examine_compressed(scan, source, place, format),
+        Format::Text | Format::Json | Format::Yaml | Format::Xml | Format::Python | Format::Pth | Format::Jinja => text::examine_text(scan, source, place, format),
+        // No loader runs an image; what could be appended to it was looked for.
+        Format::Image => Claim { format, end: source.len() },
+        _ => {
+            scan.incomplete(place, &format!("the format {format} is recognised and not examined"));
+            Claim { format, end: source.len() }
+        }
+    }
+}

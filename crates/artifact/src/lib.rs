@@ -1,0 +1,41 @@
+//! Judges machine-learning artifacts by what they would do when loaded, without loading them.
+//!
+//! [`scan`] takes bytes and a name, decides the format by content, and parses: pickles by a symbolic machine, archives by both
+//! of their descriptions, graphs and headers by structure. Tensor payloads are skipped, so that cost follows metadata and not
+//! bytes. Whatever could not be read makes the result [`Completeness::Partial`], and such a result is never
+//! [`Verdict::Clean`].
+//!
+//! Constraints: pure over [`picket_bounded::Source`], no process, no network, no clock but the deadline; memory at most some
+//! hundred MiB for any input (`picket_bounded::Limits` and each format's `limits`); no recursion without a depth.
+//!
+//! ```
+//! use picket_artifact::{ScanOptions, Verdict, scan};
+//! let pickle: &[u8] = b"cos\nsystem\n(S'id'\ntR.";
+//! let report = scan(&pickle, "model.bin", &ScanOptions::default());
+//! assert_eq!(report.verdict, Verdict::Malicious);
+//! assert_eq!(report.findings[0].evidence.value.as_deref(), Some("os.system('id')"));
+//! ```
+
+mod compressed;
+mod detect;
+mod format;
+mod gguf;
+mod handlers;
+mod jinja;
+mod literal;
+mod numpy;
+mod options;
+mod path;
+mod pickle;
+mod report;
+pub mod rules;
+mod safetensors;
+mod scan;
+mod tar;
+mod text;
+mod zip;
+
+pub use format::Format;
+pub use options::ScanOptions;
+pub use report::{Completeness, Evidence, Finding, Member, Report, Severity, Verdict};
+pub use scan::scan;

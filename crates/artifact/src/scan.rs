@@ -1,0 +1,176 @@
+//! The scan of one file: what it may still cost, what it found, and the one function that every nesting goes through.
+
+use crate::detect::{self, Sniffed};
+use crate::report::{Collected, Finding, Member, Report};
+use crate::{Format, ScanOptions, handlers, rules};
+use picket_bounded::{BoundedError, Budget, Source, Window, read_range};
+use sha2::{Digest, Sha256};
+use std::time::Instant;
+
+/// Data behind a format's end that is shorter is padding.
+const TRAILING_BYTES_MIN: u64 = 64;
+/// Bytes hashed between two looks at the clock.
+const HASH_BYTES: u64 = 1 << 20;
+
+/// Where a source stands inside the scanned file.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Path of the member, levels joined with `!`; empty for the file itself.
+    pub(crate) member: String,
+    /// Last part of the name, for what names decide (never for the format).
+    pub(crate) name: String,
+    /// Where the source begins inside the member.
+    pub(crate) base: u64,
+    pub(crate) depth: u32,
+}
+
+impl Place {
+    pub(crate) fn inside(&self, name: &str) -> Self {
+        let separator = if self.member.is_empty() { "" } else { "!" };
+        let last = name.rsplit(['/', '\\']).next().unwrap_or(name);
+        Self { member: format!("{}{separator}{name}", self.member), name: last.to_owned(), base: 0, depth: self.depth + 1 }
+    }
+
+    /// The same member further in.
+    pub(crate) fn behind(&self, offset: u64) -> Self {
+        Self { base: self.base.saturating_add(offset), depth: self.depth + 1, ..self.clone() }
+    }
+}
+
+/// One file being scanned.
+pub(crate) struct Scan<'o> {
+    pub(crate) options: &'o ScanOptions,
+    pub(crate) budget: Budget,
+    collected: Collected,
+}
+
+impl Scan<'_> {
+    pub(crate) fn add(&mut self, finding: Finding) {
+        self.collected.add(finding, self.options.limits.findings);
+    }
+
+    pub(crate) fn incomplete(&mut self, place: &Place, reason: &str) {
+        if place.member.is_empty() {
+            self.collected.incomplete(reason);
+        } else {
+            self.collected.incomplete(&format!("{}: {reason}", place.member));
+        }
+    }
+
+    pub(crate) fn failed(&mut self, place: &Place, error: &BoundedError) {
+        self.incomplete(place, &error.to_string());
+    }
+
+    /// Runs `work` in a scan of its own that shares the budget, and gives back what it found instead of keeping it.
+    pub(crate) fn member(&mut self, place: &Place, size: u64, format: Format) {
+        self.collected.members.push(Member { path: crate::report::printable(&place.member), size, format });
+    }
+}
+
+/// Scans one file. Nothing in it is loaded, unpickled or run.
+#[must_use]
+pub fn scan(source: &dyn Source, name_hint: &str, options: &ScanOptions) -> Report {
+    let deadline = options.time_max.and_then(|time| Instant::now().checked_add(time));
+    let mut scan = Scan { options, budget: Budget::new(options.limits.clone(), deadline), collected: Collected::default() };
+    let name = name_hint.rsplit('/').next().unwrap_or(name_hint).to_owned();
+    let place = Place { member: String::new(), name, base: 0, depth: 0 };
+    let format = examine(&mut scan, source, &place);
+    let sha256 = if options.hash_up_to >= source.len() { digest(&mut scan, source, &place) } else { None };
+    scan.collected.into_report(name_hint, source.len(), sha256, format)
+}
+
+fn digest(scan: &mut Scan<'_>, source: &dyn Source, place: &Place) -> Option<String> {
+    let mut hasher = Sha256::new();
+    let mut offset = 0;
+    while offset < source.len() {
+        let read = read_range(source, offset, HASH_BYTES.min(source.len() - offset), HASH_BYTES);
+        match read {
+            Ok(bytes) => {
+                hasher.update(&bytes);
+                offset += bytes.len() as u64;
+            }
+            Err(error) => {
+                scan.failed(place, &error);
+                return None;
+            }
+        }
+    }
+    Some(hex::encode(hasher.finalize()))
+}
+
+/// Judges a source by everything its content can be, and what follows the end of that as a file of its own.
+pub(crate) fn examine(scan: &mut Scan<'_>, source: &dyn Source, place: &Place) -> Format {
+    if place.depth > scan.options.limits.depth {
+        scan.add(Finding::new(&rules::NESTED_DEEP, &place.member, format!("More than {} containers stand inside one another; the innermost were not read.", scan.options.limits.depth)));
+        scan.incomplete(place, "nested deeper than the limit");
+        return Format::Unknown;
+    }
+    if let Err(error) = scan.budget.spend_member() {
+        scan.failed(place, &error);
+        return Format::Unknown;
+    }
+    let sniffed = match detect::sniff(scan, source, place) {
+        Ok(sniffed) => sniffed,
+        Err(error) => {
+            scan.failed(place, &error);
+            return Format::Unknown;
+        }
+    };
+    let Sniffed { format, appended_zip } = sniffed;
+    let claim = handlers::examine_as(scan, source, place, format);
+    if place.depth > 0 {
+        scan.member(place, source.len(), claim.format);
+    }
+    detect::compare_name(scan, place, claim.format);
+    if let Some(start) = appended_zip.filter(|start| *start >= claim.end) {
+        appended(scan, source, place, claim.format, start);
+    } else if source.len().saturating_sub(claim.end) > TRAILING_BYTES_MIN {
+        trailing(scan, source, place, claim);
+    }
+    claim.format
+}
+
+/// How far a handler understood a source.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    pub(crate) format: Format,
+    pub(crate) end: u64,
+}
+
+fn appended(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, format: Format, start: u64) {
+    let explanation = format!("A zip archive is appended to the {format}: programs that look for an archive read other content than those that start at the front.");
+    scan.add(Finding::new(&rules::POLYGLOT, &place.member, explanation).at(place.base.saturating_add(start)));
+    let window = Window::new(source, start, source.len() - start);
+    examine(scan, &window, &place.behind(start));
+}
+
+fn trailing(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, claim: Claim) {
+    let length = source.len() - claim.end;
+    let window = Window::new(source, claim.end, length);
+    match zero_run(&window) {
+        Ok(true) => return,
+        Ok(false) => {}
+        Err(error) => scan.failed(place, &error),
+    }
+    let explanation = format!("{length} bytes follow the end of the {}; no reader of the format looks at them.", claim.format);
+    scan.add(Finding::new(&rules::TRAILING_DATA, &place.member, explanation).at(place.base.saturating_add(claim.end)));
+    let inner = place.behind(claim.end);
+    if let Ok(Sniffed { format, .. }) = detect::sniff(scan, &window, &inner) {
+        if !matches!(format, Format::Unknown | Format::Text) {
+            examine(scan, &window, &inner);
+        }
+    }
+}
+
+/// Zeros are how file systems and tar pad.
+fn zero_run(source: &dyn Source) -> Result<bool, BoundedError> {
+    let mut offset = 0;
+    while offset < source.len() {
+        let bytes = read_range(source, offset, HASH_BYTES.min(source.len() - offset), HASH_BYTES)?;
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        offset += bytes.len() as u64;
+    }
+    Ok(true)
+}
