@@ -33,6 +33,15 @@ int BPF_PROG(sys_enter_close, struct pt_regs *regs, long nr)
 	return file__close(syscall__first_argument(regs));
 }
 
+SEC("tp_btf/sys_enter")
+int BPF_PROG(sys_enter_dup2, struct pt_regs *regs, long nr)
+{
+	u64 from = syscall__first_argument(regs), over = syscall__second_argument(regs);
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return from == over || !fd__file(task, from) ? 0 : file__close(over); /* the call does nothing, or fails */
+}
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(sched_process_exit_files, struct task_struct *task)
 {

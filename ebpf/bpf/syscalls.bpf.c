@@ -32,6 +32,7 @@ struct {
 static const volatile u8 slots[NUMBERS] = {
 	[2] = SLOT_OPEN, [85] = SLOT_OPEN, [257] = SLOT_OPEN, [304] = SLOT_OPEN, [437] = SLOT_OPEN, /* open creat openat open_by_handle_at openat2 */
 	[3] = SLOT_CLOSE,
+	[33] = SLOT_DUP2, [292] = SLOT_DUP2, /* dup2 dup3 */
 	[82] = SLOT_RENAME, [264] = SLOT_RENAME, [316] = SLOT_RENAME, /* rename renameat renameat2 */
 	[87] = SLOT_UNLINK, [263] = SLOT_UNLINK,                      /* unlink unlinkat */
 	[86] = SLOT_LINK, [265] = SLOT_LINK,                          /* link linkat */
@@ -42,6 +43,7 @@ static const volatile u8 slots[NUMBERS] = {
 static const volatile u8 compat_slots[NUMBERS] = {
 	[5] = SLOT_OPEN, [8] = SLOT_OPEN, [295] = SLOT_OPEN, [342] = SLOT_OPEN, [437] = SLOT_OPEN,
 	[6] = SLOT_CLOSE,
+	[63] = SLOT_DUP2, [330] = SLOT_DUP2,
 	[38] = SLOT_RENAME, [302] = SLOT_RENAME, [353] = SLOT_RENAME,
 	[10] = SLOT_UNLINK, [301] = SLOT_UNLINK,
 	[9] = SLOT_LINK, [303] = SLOT_LINK,

@@ -4,7 +4,7 @@
 #include "core.h"
 
 /* What a call is dispatched to. */
-enum syscall_slot { SLOT_NONE = 0, SLOT_OPEN, SLOT_CLOSE, SLOT_RENAME, SLOT_UNLINK, SLOT_LINK, SLOT_ACCEPT, SLOTS };
+enum syscall_slot { SLOT_NONE = 0, SLOT_OPEN, SLOT_CLOSE, SLOT_RENAME, SLOT_UNLINK, SLOT_LINK, SLOT_ACCEPT, SLOT_DUP2, SLOTS };
 
 #define TS_COMPAT 2 /* thread_info.status: the call came through the 32-bit entry */
 
@@ -18,4 +18,9 @@ static __always_inline bool syscall__is_compat(void)
 static __always_inline u64 syscall__first_argument(struct pt_regs *regs)
 {
 	return syscall__is_compat() ? (u32)regs->bx : regs->di;
+}
+
+static __always_inline u64 syscall__second_argument(struct pt_regs *regs)
+{
+	return syscall__is_compat() ? (u32)regs->cx : regs->si;
 }

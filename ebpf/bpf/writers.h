@@ -3,8 +3,8 @@
  * Close after write: the end of an open file description that could write a watched file.
  *
  * Hook: there is no tracepoint on the release of a description, so each watched one opened for writing is remembered by its address, and
- * looked at (1) on close(2), when the closer holds the last reference; (2) when the last user of a descriptor table ends; (3) by a
- * sweep that the loader runs a few times a second over the remembered ones only, which finds every other end: dup2 over it,
+ * looked at (1) on close(2) and dup2 over it, when the caller holds the last reference; (2) when the last user of a descriptor table ends; (3) by a
+ * sweep that the loader runs a few times a second over the remembered ones only, which finds every other end:
  * close_range, close-on-exec, an unmapped shared mapping, a descriptor that was in flight over a Unix socket or registered with
  * io_uring. Rejected: fanotify (merges, knows no process), locks and page-cache tracepoints (fire only with locks or dirty pages).
  *
@@ -125,6 +125,39 @@ static __always_inline void writer__opened(struct file *file, struct file_view *
 		__sync_fetch_and_add(&state->writers, 1);
 }
 
+/* False where the description was released and its memory serves another one. */
+static __always_inline bool writer__lives(struct writer *writer, struct file *file)
+{
+	struct file_view view;
+
+	return file__references(file) > 0 && file__view(&view, file) == 0 && view.inode == writer->inode && ((view.mode ^ writer->mode) & (FMODE_READ | FMODE_WRITE)) == 0;
+}
+
+/* The end of a description that nobody was seen ending: in the name of its opener. */
+static __always_inline void writer__ended_unseen(u64 key, struct writer *writer, u32 slot)
+{
+	struct file_scratch *scratch = file__scratch(slot);
+
+	if (!scratch)
+		return;
+	header__fill(&scratch->event.header, EVENT_FILE);
+	scratch->event.header.task = writer->opener;
+	writer__ended(writer, scratch, false);
+	writer__forget(key);
+}
+
+/* The end of a description by the current task. */
+static __always_inline void writer__ended_by(u64 key, struct writer *writer, struct task_struct *task, u32 slot)
+{
+	struct file_scratch *scratch = file__scratch(slot);
+
+	if (!scratch)
+		return;
+	header__begin(&scratch->event.header, EVENT_FILE, task);
+	writer__ended(writer, scratch, true);
+	writer__forget(key);
+}
+
 static __always_inline bool writers__any(void)
 {
 	struct watch_state *state = watch__state();
@@ -132,11 +165,10 @@ static __always_inline bool writers__any(void)
 	return state && state->writers != 0;
 }
 
-/* close(2), before it happens. */
+/* close(2), or dup2 over the descriptor, before it happens. */
 static __always_inline int file__close(u64 fd)
 {
 	struct task_struct *task;
-	struct file_scratch *scratch;
 	struct writer *writer;
 	struct file *file;
 	u64 key;
@@ -149,14 +181,12 @@ static __always_inline int file__close(u64 fd)
 	if (!file)
 		return 0;
 	writer = bpf_map_lookup_elem(&picket_writers, &key);
-	if (!writer || file__references(file) != 1)
-		return 0; /* not ours, or others hold it: the last one, or the sweep, reports */
-	scratch = file__scratch(FILE_SLOT_ENTER);
-	if (!scratch)
+	if (!writer)
 		return 0;
-	header__begin(&scratch->event.header, EVENT_FILE, task);
-	writer__ended(writer, scratch, true);
-	writer__forget(key);
+	if (!writer__lives(writer, file))
+		writer__ended_unseen(key, writer, FILE_SLOT_ENTER);
+	else if (file__references(file) == 1) /* else others hold it: the last one, or the sweep, reports */
+		writer__ended_by(key, writer, task, FILE_SLOT_ENTER);
 	return 0;
 }
 
@@ -166,23 +196,16 @@ static long writer__table_entry(u64 fd, void *unused)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct file *file = fd__file(task, fd);
 	u64 key = (u64)file;
-	struct file_scratch *scratch;
 	struct writer *writer;
 
 	if (!file)
 		return fd >= task->files->fdt->max_fds;
 	writer = bpf_map_lookup_elem(&picket_writers, &key);
-	if (!writer)
+	if (!writer || !writer__lives(writer, file))
 		return 0;
 	writer->references++;
-	if (file__references(file) != writer->references)
-		return 0;
-	scratch = file__scratch(FILE_SLOT_TASK);
-	if (!scratch)
-		return 1;
-	header__begin(&scratch->event.header, EVENT_FILE, task);
-	writer__ended(writer, scratch, true);
-	writer__forget(key);
+	if (file__references(file) == writer->references)
+		writer__ended_by(key, writer, task, FILE_SLOT_TASK);
 	return 0;
 }
 
@@ -200,19 +223,7 @@ static __always_inline int file__task_exit(struct task_struct *task)
 /* One remembered description, looked at by the loader's sweep. */
 static __always_inline int writer__sweep(u64 key, struct writer *writer)
 {
-	struct file *file = (struct file *)key;
-	struct file_scratch *scratch;
-	struct file_view view;
-
-	/* Released, or its memory serves another description by now. */
-	if (file__references(file) > 0 && file__view(&view, file) == 0 && view.inode == writer->inode && ((view.mode ^ writer->mode) & (FMODE_READ | FMODE_WRITE)) == 0)
-		return 0;
-	scratch = file__scratch(FILE_SLOT_SWEEP);
-	if (!scratch)
-		return 0;
-	header__fill(&scratch->event.header, EVENT_FILE);
-	scratch->event.header.task = writer->opener;
-	writer__ended(writer, scratch, false);
-	writer__forget(key);
+	if (!writer__lives(writer, (struct file *)key))
+		writer__ended_unseen(key, writer, FILE_SLOT_SWEEP);
 	return 0;
 }

@@ -287,7 +287,7 @@ mod tests {
                 bytes[..2].copy_from_slice(&kind.to_ne_bytes());
             }
             if let Ok(record) = decode(&bytes) {
-                prop_assert!(bytes.len() >= at::EVENT_HEADER__SIZE);
+                prop_assert!(bytes.len() >= at::EVENT_HEADER__TASK);
                 if let Body::Exec(exec) = record.body {
                     prop_assert!(exec.args.len() + exec.environment.len() <= bytes.len());
                 }

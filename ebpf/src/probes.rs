@@ -47,6 +47,7 @@ const SLOT_RENAME: u32 = 3;
 const SLOT_UNLINK: u32 = 4;
 const SLOT_LINK: u32 = 5;
 const SLOT_ACCEPT: u32 = 6;
+const SLOT_DUP2: u32 = 7;
 
 const PROBES: &[Probe] = &[
     Probe {
@@ -71,8 +72,8 @@ const PROBES: &[Probe] = &[
     Probe {
         name: "file_close_write",
         object: Object::File,
-        hook: "tp_btf/sys_enter: close; tp_btf/sched_process_exit",
-        parts: &[part("sys_enter_close", Hook::Enter(SLOT_CLOSE)), Part { program: "sched_process_exit_files", hook: Hook::Tracepoint("sched_process_exit"), optional: true }],
+        hook: "tp_btf/sys_enter: close dup2 dup3; tp_btf/sched_process_exit",
+        parts: &[part("sys_enter_close", Hook::Enter(SLOT_CLOSE)), part("sys_enter_dup2", Hook::Enter(SLOT_DUP2)), Part { program: "sched_process_exit_files", hook: Hook::Tracepoint("sched_process_exit"), optional: true }],
     },
     Probe {
         name: "file_rename",
