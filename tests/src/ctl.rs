@@ -70,7 +70,7 @@ impl Ctl {
 
     /// Rows of a query, one object a row.
     pub fn sql(&self, query: &str) -> Result<Vec<Value>> {
-        self.lines(&["sql", query, "--format", "jsonl"])
+        self.lines(&["sql", query, "--format", "jsonl", "--limit", "100000", "--timeout", "120"])
     }
 
     /// The one number that a query gives.

@@ -116,7 +116,7 @@ fn a_revoked_device_is_cut_off_at_once_and_stays_out() {
     let address = deployment.server.agent_address();
     let (tls, first) = (identity.tls().unwrap(), hello(&identity.device_uid, SPOOL, "revoked"));
     let (link, _) = deployment.block_on(async move { Link::welcomed(address, tls, first).await }).unwrap();
-    deployment.ctl.text(&["hosts", "revoke", &identity.device_uid, "--reason", "stolen"]).unwrap();
+    deployment.ctl.text(&["hosts", "revoke", &identity.device_uid, "--reason", "stolen", "--yes"]).unwrap();
     let status = deployment.block_on(link.ends_with()).unwrap();
     assert_ne!(status.code(), Code::Ok, "{status}");
     refusal_of(&deployment, identity.tls().unwrap(), hello(&identity.device_uid, SPOOL, "revoked"));
@@ -129,7 +129,7 @@ fn a_revoked_device_is_cut_off_at_once_and_stays_out() {
 fn a_revocation_survives_a_kill_of_the_server() {
     let mut deployment = Deployment::start(&ServerOptions::default()).unwrap();
     let identity = deployment.enrol("revoked").unwrap();
-    deployment.ctl.text(&["hosts", "revoke", &identity.device_uid, "--reason", "stolen"]).unwrap();
+    deployment.ctl.text(&["hosts", "revoke", &identity.device_uid, "--reason", "stolen", "--yes"]).unwrap();
     deployment.server.kill().unwrap();
     deployment.server.run().unwrap();
     refusal_of(&deployment, identity.tls().unwrap(), hello(&identity.device_uid, SPOOL, "revoked"));
