@@ -72,6 +72,7 @@ struct Package {
     name: String,
     version: String,
     manifest_path: String,
+    license: Option<String>,
     dependencies: Vec<Dependency>,
 }
 
@@ -87,6 +88,7 @@ pub(crate) fn check(repo: &Repo) -> Result<Vec<String>> {
     let mut violations = directions(&metadata);
     violations.extend(versions(&metadata));
     violations.extend(crypto(repo, &metadata)?);
+    violations.extend(licences(repo, &metadata)?);
     violations.extend(manifests(repo, &metadata)?);
     violations.extend(sources(repo)?);
     Ok(violations)
@@ -182,6 +184,39 @@ fn providers(root: &toml::Table, metadata: &Metadata) -> Vec<String> {
     violations
 }
 
+/// Every crate that reaches a binary may be distributed with ours: the list is cargo-deny's, so that there is one.
+fn licences(repo: &Repo, metadata: &Metadata) -> Result<Vec<String>> {
+    let deny: toml::Table = toml::from_str(&repo.read("deny.toml")?)?;
+    let listed = deny.get("licenses").and_then(|licences| licences.get("allow")).and_then(toml::Value::as_array).context("deny.toml has no licenses.allow")?;
+    let allowed: Vec<&str> = listed.iter().filter_map(toml::Value::as_str).collect();
+    let foreign = metadata.packages.iter().filter(|package| !metadata.workspace_members.contains(&package.id));
+    Ok(foreign
+        .filter(|package| !package.license.as_deref().is_some_and(|expression| permitted(expression, &allowed)))
+        .map(|package| format!("{} {}: licence {} is not in deny.toml", package.name, package.version, package.license.as_deref().unwrap_or("not stated")))
+        .collect())
+}
+
+/// An SPDX expression of one level of brackets: every part joined by AND needs one allowed choice of those joined by OR.
+fn permitted(expression: &str, allowed: &[&str]) -> bool {
+    let mut depth = 0_i32;
+    let mut parts = vec![String::new()];
+    for word in expression.replace('(', " ( ").replace(')', " ) ").split_whitespace() {
+        match word {
+            "(" => depth += 1,
+            ")" => depth -= 1,
+            "AND" if depth == 0 => parts.push(String::new()),
+            other => {
+                if let Some(last) = parts.last_mut() {
+                    last.push_str(other);
+                    last.push(' ');
+                }
+            }
+        }
+    }
+    // AND binds tighter than OR: `A OR B AND C` has no bracket, and is read strictly, which can only refuse too much.
+    parts.iter().all(|part| part.replace('/', " OR ").split(" OR ").any(|choice| choice.split(" AND ").all(|licence| allowed.contains(&licence.trim()))))
+}
+
 /// Versions stand in the root table only, and every room takes the reviewed lint list; `ebpf` has its own, which must only differ in unsafe.
 fn manifests(repo: &Repo, metadata: &Metadata) -> Result<Vec<String>> {
     let root: toml::Table = toml::from_str(&repo.read("Cargo.toml")?)?;
@@ -267,7 +302,7 @@ mod tests {
 
     fn package(name: &str, dependencies: &[(&str, Option<&str>)]) -> Package {
         let dependencies = dependencies.iter().map(|(name, kind)| Dependency { name: (*name).to_owned(), kind: kind.map(str::to_owned) }).collect();
-        Package { id: name.to_owned(), name: name.to_owned(), version: "1.0.0".to_owned(), manifest_path: String::new(), dependencies }
+        Package { id: name.to_owned(), name: name.to_owned(), version: "1.0.0".to_owned(), manifest_path: String::new(), license: None, dependencies }
     }
 
     fn graph(packages: Vec<Package>) -> Metadata {
@@ -319,6 +354,19 @@ mod tests {
         assert_eq!(providers(&root("\"std\""), &metadata).len(), 1);
         assert_eq!(providers(&root("\"aws_lc_rs\", \"ring\""), &metadata).len(), 1);
         assert_eq!(providers(&root("\"aws_lc_rs\""), &graph(vec![package("picket-agent", &[("ring", None)])])).len(), 1);
+    }
+
+    #[test]
+    fn licences_need_one_allowed_choice_of_each_part() {
+        let allowed = ["MIT", "Apache-2.0", "ISC", "Apache-2.0 WITH LLVM-exception"];
+        for good in
+            ["MIT", "MIT/Apache-2.0", "GPL-2.0 OR MIT", "ISC AND (Apache-2.0 OR GPL-2.0)", "Apache-2.0 WITH LLVM-exception OR GPL-3.0", "Apache-2.0 AND ISC"]
+        {
+            assert!(permitted(good, &allowed), "{good}");
+        }
+        for bad in ["GPL-2.0", "MIT AND GPL-2.0", "ISC AND (GPL-2.0 OR LGPL-2.1)", "", "Apache-2.0 WITH Classpath-exception"] {
+            assert!(!permitted(bad, &allowed), "{bad}");
+        }
     }
 
     #[test]

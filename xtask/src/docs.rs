@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::Result;
 
+use crate::lexer::{Kind, Language, tokens};
 use crate::repo::Repo;
 
 /// Every rule of this file.
@@ -20,6 +21,7 @@ pub(crate) fn check(repo: &Repo) -> Result<Vec<String>> {
     violations.extend(promises(&repo.read("SPECIFICATION.md")?));
     violations.extend(invariants(&repo.read("ARCHITECTURE.md")?));
     violations.extend(api_methods(repo)?);
+    violations.extend(metrics(repo)?);
     Ok(violations)
 }
 
@@ -256,6 +258,45 @@ fn api_methods(repo: &Repo) -> Result<Vec<String>> {
     Ok(missing.chain(stale).collect())
 }
 
+/// Every metric that the server registers stands in docs/operations.md and the other way round.
+fn metrics(repo: &Repo) -> Result<Vec<String>> {
+    let registered: BTreeSet<String> = registered(&repo.read("server/src/metrics.rs")?);
+    let document = repo.read("docs/operations.md")?;
+    let documented: BTreeSet<String> = document
+        .split('`')
+        .filter(|span| span.starts_with("picket_") && span.chars().all(|character| character.is_ascii_lowercase() || character == '_'))
+        .map(str::to_owned)
+        .collect();
+    let known = |name: &String| documented.contains(name) || documented.contains(&format!("{name}_total"));
+    let missing = registered.iter().filter(|name| !known(name)).map(|name| format!("docs/operations.md does not name the metric `{name}`"));
+    let stale = documented
+        .iter()
+        .filter(|name| !registered.contains(*name) && !registered.contains(name.strip_suffix("_total").unwrap_or(name)))
+        .map(|name| format!("docs/operations.md names `{name}`, which nothing registers"));
+    Ok(missing.chain(stale).collect())
+}
+
+/// Names as Prometheus shows them, without the `_total` that counters get.
+fn registered(source: &str) -> BTreeSet<String> {
+    let all = tokens(source, Language::Rust);
+    let mut found = BTreeSet::new();
+    for (index, token) in all.iter().enumerate() {
+        let (plain, with_unit) = (token.is_word("register"), token.is_word("register_with_unit"));
+        let Some(Kind::Text(name)) = all.get(index + 2).map(|token| &token.kind).filter(|_| plain || with_unit) else { continue };
+        let unit = all
+            .iter()
+            .skip(index)
+            .zip(all.iter().skip(index + 3))
+            .find(|(token, _)| token.is_word("Unit"))
+            .and_then(|(_, unit)| if let Kind::Word(unit) = &unit.kind { Some(unit.to_lowercase()) } else { None });
+        found.insert(match unit.filter(|_| with_unit) {
+            Some(unit) => format!("picket_{name}_{unit}"),
+            None => format!("picket_{name}"),
+        });
+    }
+    found
+}
+
 fn methods(proto: &str) -> Vec<String> {
     let mut service = String::new();
     let mut found = Vec::new();
@@ -317,6 +358,12 @@ mod tests {
         assert!(invariants("## Invariants\n\n1. a\n   [t](x)\n2. b *pending*\n\n## Rooms\n").is_empty());
         assert_eq!(invariants("## Invariants\n1. a\n3. b [t](x)\n").len(), 2);
         assert_eq!(invariants("# x").len(), 1);
+    }
+
+    #[test]
+    fn metrics_are_read_from_their_registration() {
+        let source = r#"fn register(&mut self) { r.register("refusals", "Words", x); r.register_with_unit("ingest", "Words", Unit::Bytes, y); }"#;
+        assert_eq!(registered(source).into_iter().collect::<Vec<_>>(), ["picket_ingest_bytes", "picket_refusals"]);
     }
 
     #[test]
