@@ -77,12 +77,16 @@ pub(crate) struct Watching {
     watcher: Watcher,
     child: Option<Child>,
     folder: tempfile::TempDir,
+    mounted: bool,
 }
+
+/// Where the kernel describes its tracepoints to bpftrace; not mounted everywhere.
+const TRACEFS: &str = "/sys/kernel/tracing";
 
 impl Watching {
     pub(crate) fn start(watcher: Watcher, rules: &Rules) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let mut watching = Self { watcher, child: None, folder };
+        let mut watching = Self { watcher, child: None, folder, mounted: false };
         match watcher {
             Watcher::Bare => {}
             Watcher::Picket => watching.picket()?,
@@ -125,6 +129,9 @@ impl Watching {
     }
 
     fn bpftrace(&mut self, rules: &Rules) -> Result<()> {
+        if !Path::new(TRACEFS).join("events").exists() {
+            self.mounted = Command::new("mount").args(["-t", "tracefs", "tracefs", TRACEFS]).status().is_ok_and(|status| status.success());
+        }
         let out = self.folder.path().join("out");
         let file = std::fs::File::create(&out)?;
         let script = format!("BEGIN {{ printf(\"attached\\n\"); }} {}", rules.bpftrace);
@@ -158,6 +165,9 @@ impl Drop for Watching {
             let _ = wait::until("the watcher ends", Duration::from_secs(10), || Ok(child.try_wait()?.map(|_| ())));
             let _ = child.kill();
             let _ = child.wait();
+        }
+        if self.mounted {
+            let _ = Command::new("umount").arg(TRACEFS).status();
         }
     }
 }
