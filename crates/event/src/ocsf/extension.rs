@@ -7,6 +7,47 @@ use super::{
     process::pod_uuid,
 };
 
+/// Every path under `picket`, and what stands there: the documentation of the extension.
+pub const EXTENSION: &[(&str, &str)] = &[
+    ("time_us", "`time` in whole microseconds; OCSF keeps milliseconds."),
+    ("flags", "What is not whole about the event, as bits."),
+    (
+        "flag_names",
+        "The same bits by name: `cmd_line_cut`, `path_cut`, `text_cut` (longer than its limit), `actor_partial` (the actor was not in the process table and is known from the kernel record alone), `path_detached` (the file has no name any more, or never had one), `preexisting` (found at start, not when it happened).",
+    ),
+    ("spool_uid", "The life of the agent's spool that `metadata.sequence` counts in."),
+    ("exec_tree_id", "Process uid of the actor's nearest session leader, job step or container init."),
+    ("process_role", "What kind of work the actor does: trainer, server, notebook, orchestrator, installer, deployer, scanner, shell, other."),
+    ("job.scheduler", "The actor's training or batch job: slurm, kubernetes, ray, torchrun, mlflow, wandb."),
+    ("job.uid", "The scheduler's id of the job."),
+    ("job.step", "Step within the job."),
+    ("job.rank", "Rank in the distributed world."),
+    ("actor.capabilities", "Effective capabilities of the actor as `/proc/PID/status` writes them; absent where it has none."),
+    ("actor.cgroup", "Control group (v2) of the actor."),
+    ("actor.namespaces.mnt", "Inode number of the actor's mount namespace."),
+    ("actor.namespaces.pid", "Inode number of its pid namespace."),
+    ("actor.namespaces.net", "Inode number of its network namespace."),
+    ("actor.namespaces.user", "Inode number of its user namespace."),
+    ("actor.pod_uid", "The pod's id where it is no UUID (a static pod's hash)."),
+    (
+        "process",
+        "All of the above (`exec_tree_id`, `process_role`, `job`, `capabilities`, `cgroup`, `namespaces`, `pod_uid`) of the process that was launched or ended.",
+    ),
+    ("signal", "Signal that ended the process, 0 where it exited."),
+    ("access", "How the file was opened: read, write, truncate, direct. The bits stand in `access_mask`."),
+    ("asset_class", "Class of the file that was acted on: model, dataset, code, credential, registry."),
+    ("file.inode", "Inode number."),
+    ("file.device", "Kernel device number (`major << 20 | minor`)."),
+    ("file.mode", "Type and permission bits, octal."),
+    ("file.asset_class", "Its asset class."),
+    ("file_result", "The same (`inode`, `device`, `mode`, `asset_class`) of the file under its new name."),
+    ("loss.cause", "Why events were lost: ring_full, queue_full, spool_full, disk_error, agent_down, spool_corrupt, budget, refused, map_full."),
+    ("loss.class_uid", "Class of the lost events, where one class was lost."),
+    ("loss.class_name", "Its caption."),
+    ("loss.count", "How many were lost; absent where nobody could count."),
+    ("report", "The sensor's own words: its capability report, or why it stopped."),
+];
+
 const FLAGS: [(EventFlags, &str); 6] = [
     (EventFlags::CMD_LINE_CUT, "cmd_line_cut"),
     (EventFlags::PATH_CUT, "path_cut"),

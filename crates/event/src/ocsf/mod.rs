@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 
 use crate::{Activity, DeviceUid, Event, EventClass, EventFlags, NetworkActivityKind, ProcessActivityKind, SpoolUid, StoredEvent, Timestamp};
 
+pub use extension::EXTENSION;
+
 use object::Object;
 
 /// The schema's version.
