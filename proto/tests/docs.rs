@@ -17,7 +17,7 @@ gRPC on two ports, from one tree of contracts (`proto/picket/v1`); this page is 
 curl -H \"authorization: Bearer $TOKEN\" -H 'content-type: application/json' -d '{\"query\":\"curl\",\"limit\":1}' https://server:8443/api/picket.v1.Events/Search
 ```
 
-In JSON, a field has its `lowerCamelCase` name, 64-bit integers are text, times are RFC 3339 and an unknown field is refused.
+In JSON, a field has its `lowerCamelCase` name, 64-bit integers are text, times are RFC 3339 and an unknown field is refused. A streaming method answers NDJSON, one message a line.
 
 ## Errors
 
