@@ -484,7 +484,15 @@ impl<'c, 's> Machine<'c, 's> {
     fn build(&mut self, at: At, judge: &mut Judge<'_>, budget: &mut Budget) -> Result<(), Fault> {
         let state = self.pop()?;
         let instance = self.top()?;
-        match judge.built(&mut self.heap, instance, state, at) {
+        let follows = judge.built(&mut self.heap, instance, state, at);
+        if let (Some(end), false) = (self.frame_end, matches!(follows, Follows::Opcodes)) {
+            // joblib closes the frame before it writes an array; its reader would take the array from behind the frame.
+            if self.cursor.position() < end {
+                judge.frame(at, "an array stands inside a frame");
+            }
+            self.frame_end = None;
+        }
+        match follows {
             Follows::Opcodes => Ok(()),
             Follows::Array { aligned, bytes } => {
                 if aligned {

@@ -12,7 +12,7 @@ mod opcodes;
 pub(crate) mod policy;
 mod render;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod value;
 
 use crate::Format;

@@ -71,6 +71,7 @@ const EXACT: &[(&str, &[&str])] = &[
     ("numpy._core.multiarray", &["_reconstruct", "scalar", "_frombuffer", "ndarray", "dtype", "set_typeDict"]),
     ("numpy._core.numeric", &["_frombuffer"]),
     ("numpy._core._internal", &["_convert_to_stringdtype_kwargs"]),
+    ("numpy.ma", &["MaskedArray", "masked_array"]),
     ("numpy.ma.core", &["_mareconstruct", "MaskedArray"]),
     ("numpy.matrixlib.defmatrix", &["matrix"]),
     ("numpy.random._pickle", &["__randomstate_ctor", "__generator_ctor", "__bit_generator_ctor"]),
@@ -115,6 +116,10 @@ const EXACT: &[(&str, &[&str])] = &[
     ("scipy.sparse._lil", &["lil_matrix"]),
     ("scipy.sparse.csr", &["csr_matrix"]),
     ("scipy.special._ufuncs", &["expit", "logit"]),
+    ("pandas", &[
+        "DataFrame", "Series", "Index", "RangeIndex", "MultiIndex", "DatetimeIndex", "TimedeltaIndex", "PeriodIndex", "IntervalIndex", "CategoricalIndex", "Categorical", "CategoricalDtype", "StringDtype",
+        "Timestamp", "Timedelta", "Period", "Interval", "NaT", "NA", "Int64Dtype", "Float64Dtype", "BooleanDtype", "DatetimeTZDtype",
+    ]),
     ("pandas.core.internals.managers", &["BlockManager", "SingleBlockManager"]),
     ("pandas._libs.internals", &["_unpickle_block", "BlockPlacement"]),
     ("pandas.core.indexes.base", &["_new_Index", "Index"]),
@@ -138,7 +143,7 @@ const EXACT: &[(&str, &[&str])] = &[
 const CLASS_MODULES: &[&str] = &[
     "torch.nn.modules", "torch.nn.parameter", "torch.nn.quantized", "torch.ao.nn", "torch.optim", "torch.amp.grad_scaler", "torch.cuda.amp.grad_scaler", "torch.utils.data.dataset",
     "torch.utils.data.sampler", "torch.distributed.checkpoint.metadata", "torch.distributed.tensor.placement_types", "torchvision.models", "torchvision.transforms", "torchvision.ops",
-    "sklearn", "scipy.sparse", "scipy.stats", "scipy.interpolate", "scipy.spatial", "xgboost", "lightgbm", "catboost", "pandas.core", "pandas._libs", "statsmodels", "transformers.models",
+    "sklearn", "scipy.sparse", "scipy.stats", "scipy.interpolate", "scipy.spatial", "xgboost", "lightgbm", "catboost", "pandas.core", "pandas.arrays", "pandas._libs", "statsmodels", "transformers.models",
     "transformers.configuration_utils", "transformers.training_args", "transformers.trainer_utils", "transformers.trainer_pt_utils", "transformers.tokenization_utils_base",
     "transformers.integrations", "transformers.generation.configuration_utils", "transformers.modeling_outputs", "tokenizers", "accelerate", "timm.models", "timm.layers", "ultralytics.nn",
     "ultralytics.utils", "numpy.random", "imblearn", "category_encoders", "sentence_transformers.models", "omegaconf", "peft", "gensim.models", "spacy.tokens", "keras.src", "tensorflow.python.keras",

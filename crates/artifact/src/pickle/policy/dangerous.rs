@@ -8,6 +8,10 @@ pub(super) fn executes(module: &str, name: &str) -> Option<&'static str> {
     if let Some((_, _, how)) = EXACT.iter().find(|(known, names, _)| *known == module && names.contains(&name)) {
         return Some(how);
     }
+    // `builtins` as a whole reaches into the interpreter; `map` does only with the right arguments.
+    if RISKY.iter().any(|(known, names, _)| *known == module && names.contains(&name)) {
+        return None;
+    }
     // Every parent package of the module is looked up: `os`, `urllib.request`, `torch._inductor.codecache`.
     let mut parent = Some(module);
     while let Some(package) = parent {
