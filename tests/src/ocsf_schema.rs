@@ -38,15 +38,15 @@ struct Definition {
 }
 
 impl Schema {
-    /// The published schema: `$PICKET_SHARED/ocsf-1.8.0`, or `shared/data/ocsf-1.8.0` beside the project; `None` where neither is there.
+    /// The published schema: `ocsf-1.8.0` in `$PICKET_SHARED` or in its `data` folder, or `shared/data/ocsf-1.8.0` beside the project; `None` where neither is there.
     ///
     /// # Panics
     /// When it is there and cannot be read: that is no reason to skip.
     #[must_use]
     pub fn load() -> Option<Self> {
-        let named = env::var_os("PICKET_SHARED").map(|shared| PathBuf::from(shared).join("ocsf-1.8.0"));
+        let named = env::var_os("PICKET_SHARED").map(PathBuf::from).into_iter().flat_map(|shared| [shared.join("ocsf-1.8.0"), shared.join("data/ocsf-1.8.0")]);
         let beside = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("shared/data/ocsf-1.8.0"));
-        let folder = named.into_iter().chain(beside).find(|folder| folder.join("dictionary.json").is_file())?;
+        let folder = named.chain(beside).find(|folder| folder.join("dictionary.json").is_file())?;
         Some(Self::read(&folder).unwrap_or_else(|error| panic!("the published schema in {}: {error}", folder.display())))
     }
 
