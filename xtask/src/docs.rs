@@ -245,14 +245,7 @@ fn api_methods(repo: &Repo) -> Result<Vec<String>> {
         declared.extend(methods(&repo.read(&path)?));
     }
     let Some(document) = repo.read_if_there("docs/api.md")? else { return Ok(vec!["docs/api.md is missing".to_owned()]) };
-    let documented: BTreeSet<String> = document
-        .split('`')
-        .filter_map(|span| span.split_once('/').map(|(service, method)| (service.rsplit('.').next().unwrap_or_default(), method)))
-        .filter(|(service, method)| {
-            [service, method].iter().all(|name| name.starts_with(|first: char| first.is_ascii_uppercase()) && name.chars().all(char::is_alphanumeric))
-        })
-        .map(|(service, method)| format!("{service}/{method}"))
-        .collect();
+    let documented = documented_methods(&document);
     let missing = declared.difference(&documented).map(|method| format!("docs/api.md does not name `{method}`"));
     let stale = documented.difference(&declared).map(|method| format!("docs/api.md names `{method}`, which no .proto declares"));
     Ok(missing.chain(stale).collect())
@@ -293,6 +286,20 @@ fn registered(source: &str) -> BTreeSet<String> {
             Some(unit) => format!("picket_{name}_{unit}"),
             None => format!("picket_{name}"),
         });
+    }
+    found
+}
+
+/// `### Service`, then `**Method**` at the beginning of a line.
+fn documented_methods(document: &str) -> BTreeSet<String> {
+    let mut service = "";
+    let mut found = BTreeSet::new();
+    for line in document.lines() {
+        if let Some(heading) = line.strip_prefix("### ") {
+            service = heading.trim();
+        } else if let Some((method, _)) = line.strip_prefix("**").and_then(|rest| rest.split_once("**")) {
+            found.insert(format!("{service}/{method}"));
+        }
     }
     found
 }
@@ -369,5 +376,6 @@ mod tests {
     #[test]
     fn methods_are_read_from_the_protocol() {
         assert_eq!(methods("service A {\n  rpc B(C) returns (D);\n  // rpc X\n}\nservice E { \n rpc F(stream G) returns (H);\n"), ["A/B", "E/F"]);
+        assert_eq!(documented_methods("### A\n\n**B**: [C](#c) → [D](#d)\ntext **bold**\n### E\n**F**: x\n").into_iter().collect::<Vec<_>>(), ["A/B", "E/F"]);
     }
 }
