@@ -8,7 +8,7 @@ mod array;
 mod judge;
 mod limits;
 mod machine;
-mod opcodes;
+pub(crate) mod opcodes;
 pub(crate) mod policy;
 mod render;
 #[cfg(test)]

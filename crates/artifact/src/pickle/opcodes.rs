@@ -2,10 +2,10 @@
 
 macro_rules! opcodes {
     ($($name:ident = $code:literal,)*) => {
-        $(pub(super) const $name: u8 = $code;)*
+        $(pub(crate) const $name: u8 = $code;)*
 
         /// The name of an opcode, for evidence.
-        pub(super) fn name(code: u8) -> &'static str {
+        pub(crate) fn name(code: u8) -> &'static str {
             match code {
                 $($name => stringify!($name),)*
                 _ => "?",

@@ -1,7 +1,10 @@
-use super::opcodes::{self as op};
+use super::opcodes as op;
 use crate::{Completeness, Format, Report, ScanOptions, Verdict, scan};
 use picket_bounded::Limits;
 use proptest::prelude::*;
+
+/// Opcodes for the tests of formats that hold pickles.
+pub(crate) use super::opcodes as codes;
 
 /// Writes pickles an opcode at a time.
 #[derive(Clone, Default)]
@@ -43,6 +46,10 @@ impl Asm {
     }
     pub(crate) fn stop(self) -> Vec<u8> {
         self.op(op::STOP).0
+    }
+    /// Without STOP, to stand inside another.
+    pub(crate) fn open(self) -> Vec<u8> {
+        self.0
     }
 }
 

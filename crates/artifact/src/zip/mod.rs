@@ -6,7 +6,7 @@
 pub(crate) mod limits;
 mod parser;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::Format;
 use crate::path;
