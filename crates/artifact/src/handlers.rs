@@ -21,6 +21,10 @@ pub(crate) fn examine_as(scan: &mut Scan<'_>, source: &dyn Source, place: &Place
         Format::Text | Format::Json | Format::Yaml | Format::Xml | Format::Python | Format::Pth | Format::Jinja => text::examine_text(scan, source, place, format),
         // No loader runs an image; what could be appended to it was looked for.
         Format::Image => Claim { format, end: source.len() },
+        Format::Unknown => {
+            scan.incomplete(place, "the content is of no format that is known here");
+            Claim { format, end: source.len() }
+        }
         _ => {
             scan.incomplete(place, &format!("the format {format} is recognised and not examined"));
             Claim { format, end: source.len() }

@@ -162,8 +162,11 @@ fn text(source: &str, quote: char) -> (Token, usize) {
             'u' => out.extend(digits(16, None, 4)),
             'U' => out.extend(digits(16, None, 8)),
             '0'..='7' => out.extend(digits(8, Some(kind), 3)),
-            // The named character that matters here; any other stays a mark that the string was not plain.
-            'N' => out.push('_'),
+            // By its Unicode name; only the underscore matters for names.
+            'N' => {
+                let name: String = characters.by_ref().map(|(_, character)| character).take_while(|character| *character != '}').collect();
+                out.push(if name.eq_ignore_ascii_case("{low line") { '_' } else { '\u{fffd}' });
+            }
             'n' => out.push('\n'),
             't' => out.push('\t'),
             'r' => out.push('\r'),
