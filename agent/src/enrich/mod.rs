@@ -1,0 +1,24 @@
+//! What the host knows about a process beyond the kernel's record: user names, container, job, role.
+
+mod container;
+mod job;
+mod proc;
+mod roles;
+mod users;
+
+pub(crate) use container::{CgroupInfo, Cgroups};
+pub(crate) use job::job_of;
+pub(crate) use proc::{ProcReader, ProcText, pairs};
+pub(crate) use roles::{Roles, RolesError};
+pub(crate) use users::Users;
+
+use std::{fs::File, io::Read, path::Path};
+
+/// At most `bytes_max` of a small file, as text; empty where it cannot be read.
+fn read_capped(path: &Path, bytes_max: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Ok(file) = File::open(path) {
+        let _ = file.take(bytes_max).read_to_end(&mut bytes);
+    }
+    bytes
+}

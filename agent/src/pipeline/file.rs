@@ -1,0 +1,53 @@
+use std::path::Path;
+
+use picket_ebpf::record::{File as FileRecord, FileOp};
+use picket_event::{Access, File, FileActivityKind, FileSystemActivity};
+
+use super::{Pipeline, text};
+
+/// `O_TRUNC` and `O_DIRECT` of x86-64 and of the generic ABI.
+const O_TRUNC: u32 = 0o1000;
+const O_DIRECT: u32 = if cfg!(target_arch = "aarch64") { 0o20_0000 } else { 0o4_0000 };
+
+impl Pipeline {
+    pub(super) fn file(&self, record: FileRecord) -> FileSystemActivity {
+        let kind = match record.op {
+            FileOp::Open if record.created => FileActivityKind::Create,
+            FileOp::Open => FileActivityKind::Open,
+            FileOp::CloseWrite => FileActivityKind::Update,
+            FileOp::Rename => FileActivityKind::Rename,
+            FileOp::Unlink => FileActivityKind::Delete,
+        };
+        let access = [
+            (record.mode_bits & 1 != 0, Access::READ),
+            (record.mode_bits & 2 != 0, Access::WRITE),
+            (record.open_flags & O_TRUNC != 0, Access::TRUNCATE),
+            (record.open_flags & O_DIRECT != 0, Access::DIRECT),
+        ];
+        let access = Access(access.into_iter().filter(|(is, _)| *is).fold(0, |bits, (_, bit)| bits | bit.0));
+        let file = |path: &[u8]| {
+            let path = text::text(path);
+            File {
+                asset_class: self.asset_class(record.watch_id, &path),
+                path,
+                inode: record.inode,
+                device: record.device,
+                size_bytes: Some(record.size),
+                mode: record.i_mode,
+                owner_uid: record.owner_uid,
+            }
+        };
+        let file_result = (record.op == FileOp::Rename).then(|| file(&record.new_path));
+        FileSystemActivity { kind, access, file: file(&record.path), file_result }
+    }
+
+    /// Of the watch that matched; else by extension.
+    fn asset_class(&self, watch_id: u32, path: &str) -> String {
+        let rules = self.rules.load();
+        if let Some(class) = rules.watch_classes.get(&watch_id) {
+            return (*class).to_owned();
+        }
+        let extension = Path::new(path).extension().map(|extension| format!(".{}", extension.to_string_lossy().to_lowercase()));
+        extension.and_then(|extension| rules.extension_classes.get(&extension)).map(|class| (*class).to_owned()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,90 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+    mpsc::SyncSender,
+};
+
+use picket_event::{Event, LossCause};
+
+use super::{Pipeline, Shedding};
+use crate::{
+    boot::{boot_now_ns, wall_now},
+    loss::{LossLedger, Pending, RECORD_CLASSES},
+    queue::{QueueReceiver, record_class},
+};
+
+/// Events handed on at once: enough to amortise the hand-over, few enough to bound what waits.
+const CHUNK_EVENTS_MAX: usize = 256;
+
+/// An event, and whether the kernel counted the record it came from.
+pub(crate) struct Numbered {
+    pub(crate) event: Event,
+    /// Class of the record in the kernel's counters.
+    pub(crate) produced: Option<usize>,
+}
+
+pub(crate) type Chunk = Vec<Numbered>;
+
+/// What the thread says of itself.
+#[derive(Debug, Default)]
+pub(crate) struct WorkerCounters {
+    pub(crate) events: AtomicU64,
+    pub(crate) processes: AtomicUsize,
+    pub(crate) forgotten: AtomicU64,
+    /// Moves on with every batch: the watchdog's proof of life.
+    pub(crate) beats: AtomicU64,
+}
+
+/// The thread between the queue and the sink. It waits for the sink; the queue before it does not wait for it.
+pub(crate) struct Worker {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) queue: QueueReceiver,
+    pub(crate) sink: SyncSender<Chunk>,
+    pub(crate) ledger: Arc<LossLedger>,
+    pub(crate) shedding: Arc<Shedding>,
+    pub(crate) counters: Arc<WorkerCounters>,
+}
+
+impl Worker {
+    /// Until the queue's writer is gone, or nobody takes the events any more.
+    pub(crate) fn run(mut self) {
+        while let Some(batch) = self.queue.recv() {
+            self.pipeline.tick(boot_now_ns());
+            let mut chunk = Vec::new();
+            let mut shed = [0_u64; 3];
+            let began = wall_now();
+            for record in batch.records {
+                let class = record_class(&record);
+                if batch.produced && self.shedding.sheds(&record) {
+                    if let Some(count) = shed.get_mut(class) {
+                        *count += 1;
+                    }
+                    continue;
+                }
+                chunk.push(Numbered { event: self.pipeline.event(record), produced: batch.produced.then_some(class) });
+                if chunk.len() >= CHUNK_EVENTS_MAX && !self.hand_on(std::mem::take(&mut chunk)) {
+                    return;
+                }
+            }
+            for (class, count) in RECORD_CLASSES.into_iter().zip(shed) {
+                self.ledger.add(Pending { cause: LossCause::Budget, class: Some(class), count, produced: count, since: began, until: wall_now() });
+            }
+            if !chunk.is_empty() && !self.hand_on(chunk) {
+                return;
+            }
+            let (processes, forgotten) = self.pipeline.processes();
+            self.counters.processes.store(processes, Ordering::Relaxed);
+            self.counters.forgotten.store(forgotten, Ordering::Relaxed);
+            self.counters.beats.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn hand_on(&self, chunk: Chunk) -> bool {
+        let count = chunk.len() as u64;
+        let taken = self.sink.send(chunk).is_ok();
+        if taken {
+            self.counters.events.fetch_add(count, Ordering::Relaxed);
+        }
+        taken
+    }
+}

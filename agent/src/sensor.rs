@@ -1,0 +1,178 @@
+//! The reader of the ring buffer: a thread on a timer that does no I/O and waits for nobody.
+
+use std::{
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use picket_ebpf::{Counters, KernelSupport, ProbeState, Sensor, WatchSpec, WatchState};
+use picket_event::{LossCause, Timestamp};
+
+use crate::{
+    boot::wall_now,
+    loss::{LossLedger, Pending, RECORD_CLASSES},
+    queue::{Batch, QueueSender, record_class},
+};
+
+/// One read of the ring at most: a burst must not become one huge batch.
+const DRAIN_BYTES_MAX: usize = 256 << 10;
+/// How often the kernel's counters are read.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+
+/// What the sensor says of itself, replaced as a whole.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SensorSnapshot {
+    pub(crate) probes: Vec<ProbeState>,
+    pub(crate) kernel: KernelSupport,
+    pub(crate) watches: Vec<WatchState>,
+    pub(crate) counters: Counters,
+    pub(crate) decode_errors: u64,
+    pub(crate) run_time_ns: Option<u64>,
+}
+
+pub(crate) type SharedSnapshot = Arc<ArcSwap<SensorSnapshot>>;
+
+enum Request {
+    Watches(Vec<WatchSpec>),
+    Stop,
+}
+
+/// The running thread.
+pub(crate) struct SensorThread {
+    requests: mpsc::Sender<Request>,
+    thread: JoinHandle<Sensor>,
+}
+
+impl SensorThread {
+    /// Starts reading. `watches` are already set in `sensor`.
+    pub(crate) fn start(sensor: Sensor, queue: QueueSender, ledger: Arc<LossLedger>, snapshot: SharedSnapshot, interval: Duration) -> std::io::Result<Self> {
+        let (requests, inbox) = mpsc::channel();
+        let drain = Drain { sensor, queue, ledger, snapshot, inbox, interval, counted: Counters::default(), counted_at: wall_now(), dropping_since: None };
+        let thread = std::thread::Builder::new().name("sensor".to_owned()).spawn(move || drain.run())?;
+        Ok(Self { requests, thread })
+    }
+
+    /// Sets the watches; the snapshot shows what became of them.
+    pub(crate) fn set_watches(&self, watches: Vec<WatchSpec>) {
+        let _ = self.requests.send(Request::Watches(watches));
+    }
+
+    /// Detaches the probes, hands over what is still in the ring, and ends.
+    pub(crate) fn stop(self) -> std::thread::Result<Sensor> {
+        let _ = self.requests.send(Request::Stop);
+        self.thread.join()
+    }
+}
+
+struct Drain {
+    sensor: Sensor,
+    queue: QueueSender,
+    ledger: Arc<LossLedger>,
+    snapshot: SharedSnapshot,
+    inbox: mpsc::Receiver<Request>,
+    interval: Duration,
+    counted: Counters,
+    counted_at: Timestamp,
+    dropping_since: Option<Timestamp>,
+}
+
+impl Drain {
+    fn run(mut self) -> Sensor {
+        let mut next_count = Instant::now();
+        loop {
+            let begin = Instant::now();
+            while self.drain() {}
+            if begin >= next_count {
+                next_count = begin + COUNT_EVERY;
+                self.count();
+            }
+            let left = self.interval.saturating_sub(begin.elapsed());
+            match self.inbox.recv_timeout(left) {
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Ok(Request::Watches(watches)) => {
+                    let states = self.sensor.set_watches(&watches);
+                    self.publish(|snapshot| snapshot.watches = states);
+                }
+                Ok(Request::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    self.sensor.detach();
+                    while self.drain() {}
+                    self.count();
+                    return self.sensor;
+                }
+            }
+        }
+    }
+
+    /// True where there is more.
+    fn drain(&mut self) -> bool {
+        let mut records = Vec::new();
+        let began = wall_now();
+        let drained = self.sensor.drain(&mut |record| records.push(record), DRAIN_BYTES_MAX);
+        if drained.decode_errors > 0 {
+            // The loader and the probes of one build disagree: a bug, but not a silent one.
+            let at = wall_now();
+            self.ledger.add(Pending {
+                cause: LossCause::Refused,
+                class: None,
+                count: drained.decode_errors,
+                produced: drained.decode_errors,
+                since: at,
+                until: at,
+            });
+            self.publish(|snapshot| snapshot.decode_errors += drained.decode_errors);
+        }
+        if records.is_empty() {
+            return drained.more;
+        }
+        match self.queue.offer(Batch { records, bytes: drained.bytes, produced: true }) {
+            Ok(()) => self.dropping_since = None,
+            Err(batch) => {
+                let since = *self.dropping_since.get_or_insert(began);
+                let mut counts = [0_u64; 3];
+                for record in &batch.records {
+                    if let Some(count) = counts.get_mut(record_class(record)) {
+                        *count += 1;
+                    }
+                }
+                for (class, count) in RECORD_CLASSES.into_iter().zip(counts) {
+                    self.ledger.add(Pending { cause: LossCause::QueueFull, class: Some(class), count, produced: count, since, until: wall_now() });
+                }
+            }
+        }
+        drained.more
+    }
+
+    /// Enters what the kernel dropped since the last time.
+    fn count(&mut self) {
+        let counters = match self.sensor.counters() {
+            Ok(counters) => counters,
+            Err(error) => {
+                tracing::warn!(%error, "the kernel's counters cannot be read");
+                return;
+            }
+        };
+        let (since, until) = (self.counted_at, wall_now());
+        let mut enter = |cause, now: [u64; 3], before: [u64; 3]| {
+            for ((class, now), before) in RECORD_CLASSES.into_iter().zip(now).zip(before) {
+                self.ledger.add(Pending { cause, class: Some(class), count: now.saturating_sub(before), produced: 0, since, until });
+            }
+        };
+        enter(LossCause::RingFull, counters.dropped, self.counted.dropped);
+        enter(LossCause::MapFull, counters.map_full, self.counted.map_full);
+        self.counted = counters.clone();
+        self.counted_at = until;
+        let run_time_ns = self.sensor.run_time_ns();
+        self.publish(|snapshot| {
+            snapshot.counters = counters;
+            snapshot.run_time_ns = run_time_ns;
+        });
+    }
+
+    fn publish(&self, change: impl FnOnce(&mut SensorSnapshot)) {
+        let mut snapshot = SensorSnapshot::clone(&self.snapshot.load());
+        change(&mut snapshot);
+        self.snapshot.store(Arc::new(snapshot));
+    }
+}

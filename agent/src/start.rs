@@ -1,0 +1,79 @@
+//! What both ways of running have in common: the loaded sensor, its rules, and the thread that turns records into events.
+
+use std::{
+    sync::{Arc, mpsc::SyncSender},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use picket_ebpf::Sensor;
+
+use crate::{
+    boot::Boot,
+    config::Config,
+    enrich::Roles,
+    loss::LossLedger,
+    pipeline::{Chunk, Pipeline, Rules, Shedding, Worker, WorkerCounters},
+    queue::{Batch, queue},
+    sensor::{SensorSnapshot, SensorThread, SharedSnapshot},
+};
+
+/// The sensor with its probes attached and its watches set, not read yet.
+pub(crate) struct Loaded {
+    pub(crate) sensor: Sensor,
+    pub(crate) snapshot: SharedSnapshot,
+    pub(crate) rules: Arc<ArcSwap<Rules>>,
+}
+
+impl Loaded {
+    pub(crate) fn new(config: &Config, pinned: bool) -> anyhow::Result<Self> {
+        let roles = Roles::load(config.roles_file.as_deref())?;
+        let mut sensor = Sensor::load(&config.kernel(pinned)).context("load the kernel side")?;
+        let watches = sensor.set_watches(&config.watches());
+        let snapshot = SensorSnapshot { probes: sensor.probes().to_vec(), kernel: sensor.kernel(), watches, ..SensorSnapshot::default() };
+        for probe in snapshot.probes.iter().filter(|probe| !probe.attached) {
+            tracing::warn!(probe = probe.name, hook = probe.hook, reason = probe.reason, "a probe is not attached");
+        }
+        for watch in snapshot.watches.iter().filter(|watch| !watch.active) {
+            tracing::warn!(path = %watch.path.display(), reason = watch.reason, "a watch is not active");
+        }
+        Ok(Self { sensor, snapshot: Arc::new(ArcSwap::from_pointee(snapshot)), rules: Arc::new(ArcSwap::from_pointee(Rules::new(config, roles))) })
+    }
+}
+
+/// The running threads between the kernel and `sink`.
+pub(crate) struct Running {
+    pub(crate) sensor: SensorThread,
+    pub(crate) worker: JoinHandle<()>,
+    pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) shedding: Arc<Shedding>,
+}
+
+/// Starts reading: first what existed before, then the ring.
+pub(crate) fn start(loaded: Loaded, config: &Config, boot: Boot, ledger: &Arc<LossLedger>, sink: SyncSender<Chunk>) -> anyhow::Result<Running> {
+    let Loaded { mut sensor, snapshot, rules } = loaded;
+    let (sender, receiver) = queue(config.sensor.queue_bytes_max);
+    let mut existing = Vec::new();
+    for (what, found) in [("processes", sensor.processes()), ("flows", sensor.flows())] {
+        match found {
+            Ok(records) => existing.extend(records),
+            Err(error) => tracing::warn!(%error, what, "what existed before the agent cannot be listed"),
+        }
+    }
+    sender.send(Batch { records: existing, bytes: 0, produced: false });
+    let (counters, shedding) = (Arc::<WorkerCounters>::default(), Arc::<Shedding>::default());
+    let worker = Worker {
+        pipeline: Pipeline::new(boot, config, rules),
+        queue: receiver,
+        sink,
+        ledger: Arc::clone(ledger),
+        shedding: Arc::clone(&shedding),
+        counters: Arc::clone(&counters),
+    };
+    let worker = std::thread::Builder::new().name("pipeline".to_owned()).spawn(move || worker.run())?;
+    let interval = Duration::from_millis(config.sensor.drain_interval_ms);
+    let sensor = SensorThread::start(sensor, sender, Arc::clone(ledger), snapshot, interval)?;
+    Ok(Running { sensor, worker, counters, shedding })
+}
