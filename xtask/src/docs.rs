@@ -22,6 +22,7 @@ pub(crate) fn check(repo: &Repo) -> Result<Vec<String>> {
     violations.extend(invariants(&repo.read("ARCHITECTURE.md")?));
     violations.extend(api_methods(repo)?);
     violations.extend(metrics(repo)?);
+    violations.extend(configuration(repo)?);
     Ok(violations)
 }
 
@@ -290,6 +291,50 @@ fn registered(source: &str) -> BTreeSet<String> {
     found
 }
 
+/// Every key of the server's configuration stands in docs/configuration.md and the other way round.
+fn configuration(repo: &Repo) -> Result<Vec<String>> {
+    let keys = keys(&repo.read("server/src/config/mod.rs")?, "ServerConfig");
+    let document = repo.read("docs/configuration.md")?;
+    let documented: BTreeSet<String> = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |")).map(|(key, _)| key.to_owned()).collect();
+    let missing = keys.difference(&documented).map(|key| format!("docs/configuration.md does not name `{key}`"));
+    let stale = documented.difference(&keys).map(|key| format!("docs/configuration.md names `{key}`, which the server does not read"));
+    Ok(missing.chain(stale).collect())
+}
+
+/// Fields of a struct of structs, as dotted keys.
+fn keys(source: &str, root: &str) -> BTreeSet<String> {
+    let structs = structs(source);
+    let fields = |name: &str| structs.iter().find(|(own, _)| own == name).map(|(_, fields)| fields.as_slice());
+    let mut keys = BTreeSet::new();
+    for (field, kind) in fields(root).unwrap_or_default() {
+        match fields(kind) {
+            Some(below) => keys.extend(below.iter().map(|(name, _)| format!("{field}.{name}"))),
+            None => {
+                keys.insert(field.clone());
+            }
+        }
+    }
+    keys
+}
+
+type Fields = Vec<(String, String)>;
+
+/// Structs with their public fields and the first word of each field's type.
+fn structs(source: &str) -> Vec<(String, Fields)> {
+    let all = tokens(source, Language::Rust);
+    let mut found: Vec<(String, Fields)> = Vec::new();
+    for window in all.windows(4) {
+        let [first, second, third, fourth] = window else { continue };
+        let (Kind::Word(second), kind) = (&second.kind, &fourth.kind) else { continue };
+        if first.is_word("struct") && third.is('{') {
+            found.push((second.clone(), Vec::new()));
+        } else if let (true, true, Kind::Word(kind), Some((_, fields))) = (first.is_word("pub"), third.is(':'), kind, found.last_mut()) {
+            fields.push((second.clone(), kind.clone()));
+        }
+    }
+    found
+}
+
 /// `### Service`, then `**Method**` at the beginning of a line.
 fn documented_methods(document: &str) -> BTreeSet<String> {
     let mut service = "";
@@ -371,6 +416,12 @@ mod tests {
     fn metrics_are_read_from_their_registration() {
         let source = r#"fn register(&mut self) { r.register("refusals", "Words", x); r.register_with_unit("ingest", "Words", Unit::Bytes, y); }"#;
         assert_eq!(registered(source).into_iter().collect::<Vec<_>>(), ["picket_ingest_bytes", "picket_refusals"]);
+    }
+
+    #[test]
+    fn keys_are_read_from_the_structs() {
+        let source = "pub struct Root { pub dir: PathBuf, pub api: Api, pub list: Vec<String> } impl Root { pub fn x(&self) {} } pub struct Api { pub listen: SocketAddr, }";
+        assert_eq!(keys(source, "Root").into_iter().collect::<Vec<_>>(), ["api.listen", "dir", "list"]);
     }
 
     #[test]
