@@ -89,7 +89,8 @@ static __always_inline void naming__add(struct naming *naming, struct inode *ino
 	struct dentry_view view;
 	struct watch_verdict verdict;
 
-	if (at >= CANDIDATES_MAX || dentry__view(&view, dentry))
+	/* Out of the tree already: a name unlinked earlier, whose file somebody still holds open. */
+	if (at >= CANDIDATES_MAX || dentry__unhashed(dentry) || dentry__view(&view, dentry))
 		return;
 	for (i = 0; i < CANDIDATES_MAX; i++) /* seen already: the change time is set more than once */
 		if (i < at && naming->candidate[i].dentry == dentry)
@@ -97,6 +98,8 @@ static __always_inline void naming__add(struct naming *naming, struct inode *ino
 	candidate = &naming->candidate[at & (CANDIDATES_MAX - 1)];
 	if (inode__view(&candidate->subject, inode))
 		return;
+	if (naming->call == NAMING_UNLINK)
+		candidate->subject.links++; /* the count is without this name already */
 	super = candidate->subject.super;
 	candidate->dentry = dentry;
 	candidate->parent = view.parent;

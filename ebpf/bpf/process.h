@@ -120,8 +120,8 @@ static __always_inline bool environment__step(struct exec_scratch *scratch, u64 
 		counter__add(COUNTER_E_ENVIRONMENT);
 		return false;
 	}
-	__builtin_memset(scratch->name, 0, sizeof(scratch->name));
-	bpf_probe_read_kernel_str(scratch->name, ENVIRONMENT_NAME, out);
+	/* What follows a shorter string is an older one: a name that reaches into it holds a NUL, which no listed name does. */
+	bpf_probe_read_kernel(scratch->name, ENVIRONMENT_NAME, out);
 	/* A string longer than the read: its rest looks like the next one. A hostile process can so show a pair that is only the tail of a
 	 * value; it could as well have set the pair itself. */
 	MEMORY(scratch->cursor) = at + len - (len == ENVIRONMENT_MAX / 2 ? 1 : 0);

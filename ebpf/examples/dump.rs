@@ -35,8 +35,19 @@ fn line(record: &Record) -> String {
         Body::Fork(fork) => format!("fork {}", fork.child_pid),
         Body::Exec(exec) => format!("exec {} in {}: {}", text(&exec.exe_path), text(&exec.cwd), text(&exec.args).replace('\0', " ")),
         Body::Exit(exit) => format!("exit {}", exit.code),
-        Body::File(file) => format!("{:?} {} {} watch {} created {} size {} flags {}", file.op, text(&file.path), text(&file.new_path), file.watch_id, file.created, file.size, record.flags.0),
-        Body::Flow(flow) => format!("{:?} {} {} sent {} received {} error {}", flow.op, flow.local, flow.remote, flow.bytes_sent, flow.bytes_received, flow.error),
+        Body::File(file) => format!(
+            "{:?} {} {} watch {} created {} size {} flags {}",
+            file.op,
+            text(&file.path),
+            text(&file.new_path),
+            file.watch_id,
+            file.created,
+            file.size,
+            record.flags.0
+        ),
+        Body::Flow(flow) => {
+            format!("{:?} {} {} sent {} received {} error {}", flow.op, flow.local, flow.remote, flow.bytes_sent, flow.bytes_received, flow.error)
+        }
     };
     format!("{} {} {what}", record.task.pid, record.task.comm)
 }

@@ -33,7 +33,9 @@ impl PinDir {
         };
         if path.starts_with(MOUNT_POINT) && !is_bpffs(Path::new(MOUNT_POINT)) {
             mount(Some("bpf"), MOUNT_POINT, Some("bpf"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, Some("mode=700")).map_err(|error| {
-                SensorError::Unsupported(format!("no bpf file system at {MOUNT_POINT} and mounting it failed ({error}); mount it with: mount -t bpf bpf {MOUNT_POINT}"))
+                SensorError::Unsupported(format!(
+                    "no bpf file system at {MOUNT_POINT} and mounting it failed ({error}); mount it with: mount -t bpf bpf {MOUNT_POINT}"
+                ))
             })?;
         }
         std::fs::create_dir_all(&path).map_err(|source| SensorError::Io { what: "create the folder for pinned maps", source })?;

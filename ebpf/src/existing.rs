@@ -37,7 +37,11 @@ pub(crate) fn own_descriptors(objects: &mut Objects) -> Result<HashMap<u32, Inod
         .filter_map(|chunk| {
             let word = |offset: usize| chunk.get(offset..offset + 8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_ne_bytes);
             let fd = chunk.get(at::EVENT_INODE__FD..at::EVENT_INODE__FD + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes)?;
-            let inode = Inode { inode_ptr: word(at::EVENT_INODE__INODE_PTR)?, super_ptr: word(at::EVENT_INODE__SUPER_PTR)?, mount_ptr: word(at::EVENT_INODE__MOUNT_PTR)? };
+            let inode = Inode {
+                inode_ptr: word(at::EVENT_INODE__INODE_PTR)?,
+                super_ptr: word(at::EVENT_INODE__SUPER_PTR)?,
+                mount_ptr: word(at::EVENT_INODE__MOUNT_PTR)?,
+            };
             Some((fd, inode))
         })
         .collect())
@@ -79,7 +83,8 @@ pub(crate) fn flows(objects: &mut Objects) -> Result<Vec<Record>, SensorError> {
     bytes.extend(read(objects, "iterate_orphan_sockets")?);
     let chunks = || bytes.chunks_exact(at::EVENT_FLOW__SIZE);
     let listening: Vec<SocketAddr> = chunks().filter_map(listener).collect();
-    let accepted = |local: SocketAddr| listening.iter().any(|listener| listener.port() == local.port() && (listener.ip().is_unspecified() || listener.ip() == local.ip()));
+    let accepted =
+        |local: SocketAddr| listening.iter().any(|listener| listener.port() == local.port() && (listener.ip().is_unspecified() || listener.ip() == local.ip()));
     let mut records: Vec<Record> = chunks().filter_map(|chunk| decode(chunk).ok()).collect();
     for record in &mut records {
         if let Body::Flow(flow) = &mut record.body

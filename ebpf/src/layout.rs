@@ -175,7 +175,8 @@ mod tests {
         assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
         let printed = Command::new(folder.path().join("layout")).output().expect("runs");
         let printed = String::from_utf8(printed.stdout).expect("text");
-        let found: HashMap<&str, u64> = printed.lines().map(|line| line.split_once(' ').expect("two words")).map(|(name, value)| (name, value.parse().expect("number"))).collect();
+        let found: HashMap<&str, u64> =
+            printed.lines().map(|line| line.split_once(' ').expect("two words")).map(|(name, value)| (name, value.parse().expect("number"))).collect();
         for (name, _, value) in expressions() {
             assert_eq!(found.get(name.as_str()), Some(&value), "{name}");
         }

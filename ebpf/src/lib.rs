@@ -25,4 +25,6 @@ mod sensor;
 mod sys;
 mod watches;
 
-pub use sensor::{Class, Counters, DEFAULT_ENVIRONMENT, DEFAULT_EXTENSIONS, Drained, KernelSupport, ProbeState, Sensor, SensorConfig, SensorError, WatchSpec, WatchState};
+pub use sensor::{
+    Class, Counters, DEFAULT_ENVIRONMENT, DEFAULT_EXTENSIONS, Drained, KernelSupport, ProbeState, Sensor, SensorConfig, SensorError, WatchSpec, WatchState,
+};

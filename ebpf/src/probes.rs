@@ -68,12 +68,21 @@ const PROBES: &[Probe] = &[
         hook: "tp_btf/sched_process_exit",
         parts: &[part("sched_process_exit", Hook::Tracepoint("sched_process_exit"))],
     },
-    Probe { name: "file_open", object: Object::File, hook: "tp_btf/sys_exit: open creat openat openat2 open_by_handle_at", parts: &[part("sys_exit_open", Hook::Exit(SLOT_OPEN))] },
+    Probe {
+        name: "file_open",
+        object: Object::File,
+        hook: "tp_btf/sys_exit: open creat openat openat2 open_by_handle_at",
+        parts: &[part("sys_exit_open", Hook::Exit(SLOT_OPEN))],
+    },
     Probe {
         name: "file_close_write",
         object: Object::File,
         hook: "tp_btf/sys_enter: close dup2 dup3; tp_btf/sched_process_exit",
-        parts: &[part("sys_enter_close", Hook::Enter(SLOT_CLOSE)), part("sys_enter_dup2", Hook::Enter(SLOT_DUP2)), Part { program: "sched_process_exit_files", hook: Hook::Tracepoint("sched_process_exit"), optional: true }],
+        parts: &[
+            part("sys_enter_close", Hook::Enter(SLOT_CLOSE)),
+            part("sys_enter_dup2", Hook::Enter(SLOT_DUP2)),
+            Part { program: "sched_process_exit_files", hook: Hook::Tracepoint("sched_process_exit"), optional: true },
+        ],
     },
     Probe {
         name: "file_rename",
@@ -210,7 +219,11 @@ const ITERATORS: [(&str, &str); 4] =
 
 /// Loads the iterators: one that this kernel refuses is a state with the reason.
 pub(crate) fn load_iterators(objects: &mut Objects, btf: &Btf) -> Vec<ProbeState> {
-    ITERATORS.map(|(program, kind)| state(program, &format!("iter/{kind}"), iterator(objects, program).and_then(|found| found.load(kind, btf).map_err(|error| reason(&error))))).to_vec()
+    ITERATORS
+        .map(|(program, kind)| {
+            state(program, &format!("iter/{kind}"), iterator(objects, program).and_then(|found| found.load(kind, btf).map_err(|error| reason(&error))))
+        })
+        .to_vec()
 }
 
 fn iterator<'a>(objects: &'a mut Objects, program: &str) -> Result<&'a mut Iter, String> {

@@ -47,8 +47,30 @@ pub const DEFAULT_ENVIRONMENT: [&str; 24] = [
 
 /// File name extensions that make an open worth a record on any file system that stores files.
 pub const DEFAULT_EXTENSIONS: [&str; 24] = [
-    ".safetensors", ".gguf", ".ggml", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".joblib", ".onnx", ".npy", ".npz", ".h5", ".hdf5", ".keras", ".pb", ".tflite", ".engine",
-    ".mar", ".nemo", ".parquet", ".arrow", ".ipynb",
+    ".safetensors",
+    ".gguf",
+    ".ggml",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".bin",
+    ".pkl",
+    ".pickle",
+    ".joblib",
+    ".onnx",
+    ".npy",
+    ".npz",
+    ".h5",
+    ".hdf5",
+    ".keras",
+    ".pb",
+    ".tflite",
+    ".engine",
+    ".mar",
+    ".nemo",
+    ".parquet",
+    ".arrow",
+    ".ipynb",
 ];
 
 /// What a sensor is loaded with.
@@ -221,7 +243,9 @@ impl Sensor {
         check(config)?;
         let kernel = kernel_support();
         let btf = Btf::from_sys_fs().map_err(|error| {
-            SensorError::Unsupported(format!("no kernel type information at /sys/kernel/btf/vmlinux ({error}): the probes need a kernel with CONFIG_DEBUG_INFO_BTF=y"))
+            SensorError::Unsupported(format!(
+                "no kernel type information at /sys/kernel/btf/vmlinux ({error}): the probes need a kernel with CONFIG_DEBUG_INFO_BTF=y"
+            ))
         })?;
         let pins = PinDir::open(config.pin_dir.as_deref())?;
         let previous = if pins.keeps() { losses::left_behind(&pins) } else { None };
@@ -410,7 +434,8 @@ fn check(config: &SensorConfig) -> Result<(), SensorError> {
     }
     for extension in &config.extensions {
         let rest = extension.strip_prefix('.').unwrap_or_default();
-        if rest.is_empty() || extension.len() >= EXTENSION_MAX || rest.contains('.') || extension.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'/') {
+        if rest.is_empty() || extension.len() >= EXTENSION_MAX || rest.contains('.') || extension.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'/')
+        {
             return misuse(format!("extension {extension:?} is not a dot and at most 14 lower-case characters without another dot"));
         }
     }
