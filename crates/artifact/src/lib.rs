@@ -30,12 +30,16 @@ mod pickle;
 mod report;
 pub mod rules;
 mod safetensors;
+mod sarif;
 mod scan;
 mod tar;
 mod text;
+mod walk;
 mod zip;
 
 pub use format::Format;
 pub use options::ScanOptions;
 pub use report::{Completeness, Evidence, Finding, Member, Report, Severity, Verdict};
+pub use sarif::sarif;
 pub use scan::scan;
+pub use walk::{Progress, Summary, WalkOptions, scan_paths};
