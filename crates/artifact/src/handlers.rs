@@ -17,8 +17,12 @@ pub(crate) fn examine_as(scan: &mut Scan<'_>, source: &dyn Source, place: &Place
         Format::Safetensors => safetensors::examine_safetensors(scan, source, place),
         Format::Gguf => gguf::examine_gguf(scan, source, place),
         Format::Tar => tar::examine_tar(scan, source, place),
-        Format::Gzip | Format::Bzip2 | Format::Xz | Format::Zstd | Format::Lz4 | Format::LzmaAlone | Format::Zlib => compressed::examine_compressed(scan, source, place, format),
-        Format::Text | Format::Json | Format::Yaml | Format::Xml | Format::Python | Format::Pth | Format::Jinja => text::examine_text(scan, source, place, format),
+        Format::Gzip | Format::Bzip2 | Format::Xz | Format::Zstd | Format::Lz4 | Format::LzmaAlone | Format::Zlib => {
+            compressed::examine_compressed(scan, source, place, format)
+        }
+        Format::Text | Format::Json | Format::Yaml | Format::Xml | Format::Python | Format::Pth | Format::Jinja => {
+            text::examine_text(scan, source, place, format)
+        }
         // No loader runs an image; what could be appended to it was looked for.
         Format::Image => Claim { format, end: source.len() },
         Format::Unknown => {

@@ -101,7 +101,11 @@ fn digest(scan: &mut Scan<'_>, source: &dyn Source, place: &Place) -> Option<Str
 /// Judges a source by everything its content can be, and what follows the end of that as a file of its own.
 pub(crate) fn examine(scan: &mut Scan<'_>, source: &dyn Source, place: &Place) -> Format {
     if place.depth > scan.options.limits.depth {
-        scan.add(Finding::new(&rules::NESTED_DEEP, &place.member, format!("More than {} containers stand inside one another; the innermost were not read.", scan.options.limits.depth)));
+        scan.add(Finding::new(
+            &rules::NESTED_DEEP,
+            &place.member,
+            format!("More than {} containers stand inside one another; the innermost were not read.", scan.options.limits.depth),
+        ));
         scan.incomplete(place, "nested deeper than the limit");
         return Format::Unknown;
     }
@@ -138,7 +142,8 @@ pub(crate) struct Claim {
 }
 
 fn appended(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, format: Format, start: u64) {
-    let explanation = format!("A zip archive is appended to the {format}: programs that look for an archive read other content than those that start at the front.");
+    let explanation =
+        format!("A zip archive is appended to the {format}: programs that look for an archive read other content than those that start at the front.");
     scan.add(Finding::new(&rules::POLYGLOT, &place.member, explanation).at(place.base.saturating_add(start)));
     let window = Window::new(source, start, source.len() - start);
     examine(scan, &window, &place.behind(start));

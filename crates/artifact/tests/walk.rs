@@ -34,7 +34,12 @@ fn a_hub_cache_is_walked_in_order() {
     symlink("/nowhere/at/all", root.join("dangling")).unwrap();
     let (reports, summary) = walk(&[root.to_owned()]);
     let seen: Vec<_> = reports.iter().map(|report| (report.path.strip_prefix(root.to_str().unwrap()).unwrap(), report.verdict)).collect();
-    let expected = [("/blobs/aa", Verdict::Malicious), ("/dangling", Verdict::Unscannable), ("/readme.txt", Verdict::Clean), ("/snapshots/1/model.pkl", Verdict::Malicious)];
+    let expected = [
+        ("/blobs/aa", Verdict::Malicious),
+        ("/dangling", Verdict::Unscannable),
+        ("/readme.txt", Verdict::Clean),
+        ("/snapshots/1/model.pkl", Verdict::Malicious),
+    ];
     assert_eq!(seen, expected);
     assert_eq!((summary.malicious, summary.unscannable, summary.clean, summary.progress.files), (2, 1, 1, 4));
 }
@@ -42,7 +47,9 @@ fn a_hub_cache_is_walked_in_order() {
 #[test]
 fn what_is_missing_is_reported() {
     let (reports, summary) = walk(&[PathBuf::from("/nowhere/at/all"), PathBuf::from("/dev/null")]);
-    assert!(reports.iter().all(|report| report.verdict == Verdict::Unscannable && report.completeness == Completeness::Partial && !report.incomplete.is_empty()));
+    assert!(
+        reports.iter().all(|report| report.verdict == Verdict::Unscannable && report.completeness == Completeness::Partial && !report.incomplete.is_empty())
+    );
     assert_eq!(summary.unscannable, 2);
 }
 

@@ -105,6 +105,18 @@ impl<'s> Cursor<'s> {
         Ok(array)
     }
 
+    /// The next `N` bytes without moving.
+    ///
+    /// # Errors
+    /// `Truncated` when fewer are left, `Io`.
+    #[inline]
+    pub fn peek<const N: usize>(&mut self) -> Result<[u8; N], BoundedError> {
+        let position = self.position();
+        let array = self.array()?;
+        self.seek(position);
+        Ok(array)
+    }
+
     integers! {
         u16_le from_le_bytes u16, u32_le from_le_bytes u32, u64_le from_le_bytes u64, i32_le from_le_bytes i32,
         u16_be from_be_bytes u16, u32_be from_be_bytes u32, u64_be from_be_bytes u64, f64_be from_be_bytes f64,
@@ -147,6 +159,28 @@ impl<'s> Cursor<'s> {
             self.at += part.len() + usize::from(end.is_some());
             if end.is_some() {
                 return Ok(line);
+            }
+        }
+    }
+
+    /// Moves behind the next newline and returns how many bytes stand before it.
+    ///
+    /// # Errors
+    /// `Truncated` when the source ends first, `Io`.
+    pub fn skip_line(&mut self) -> Result<u64, BoundedError> {
+        let start = self.position();
+        loop {
+            let chunk = self.fill()?;
+            if chunk.is_empty() {
+                return Err(BoundedError::Truncated { offset: start, wanted: self.position() - start + 1 });
+            }
+            let end = chunk.iter().position(|byte| *byte == b'\n');
+            let count = end.unwrap_or(chunk.len());
+            self.at += count;
+            if end.is_some() {
+                let length = self.position() - start;
+                self.at += 1;
+                return Ok(length);
             }
         }
     }

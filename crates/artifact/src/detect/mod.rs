@@ -139,12 +139,35 @@ pub(crate) fn compare_name(scan: &mut Scan<'_>, place: &Place, format: Format) {
     let Some((_, promised)) = PROMISES.iter().find(|(known, _)| *known == extension) else { return };
     let kept = promised.contains(&format) || matches!(format, Format::Empty | Format::Unknown);
     if !kept {
-        let explanation = format!("{} is named like {}, but its content is {format}.", place.name, promised.first().map_or("another format", |format| format.name()));
+        let explanation =
+            format!("{} is named like {}, but its content is {format}.", place.name, promised.first().map_or("another format", |format| format.name()));
         scan.add(Finding::new(&rules::NAME_DISAGREES, &place.member, explanation).at(place.base));
     }
 }
 
-const MODEL_EXTENSIONS: &[&str] = &["bin", "pt", "pth", "ckpt", "safetensors", "gguf", "ggml", "onnx", "pkl", "pickle", "h5", "hdf5", "keras", "tflite", "npy", "npz", "joblib", "pb", "model", "weights", "msgpack"];
+const MODEL_EXTENSIONS: &[&str] = &[
+    "bin",
+    "pt",
+    "pth",
+    "ckpt",
+    "safetensors",
+    "gguf",
+    "ggml",
+    "onnx",
+    "pkl",
+    "pickle",
+    "h5",
+    "hdf5",
+    "keras",
+    "tflite",
+    "npy",
+    "npz",
+    "joblib",
+    "pb",
+    "model",
+    "weights",
+    "msgpack",
+];
 
 /// Extensions whose readers know one format only.
 const PROMISES: &[(&str, &[Format])] = &[

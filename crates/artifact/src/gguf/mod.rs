@@ -44,7 +44,9 @@ pub(crate) fn examine_gguf(scan: &mut Scan<'_>, source: &dyn Source, place: &Pla
         scan.add(Finding::new(rule, &place.member, explanation).at(place.base.saturating_add(*offset)).key(explanation));
     }
     for key in model.duplicates.iter().take(FAULTS_SHOWN_MAX) {
-        scan.add(Finding::new(&rules::DUPLICATE_KEY, &place.member, format!("The key {key} appears twice; readers disagree about which value counts.")).key(key));
+        scan.add(
+            Finding::new(&rules::DUPLICATE_KEY, &place.member, format!("The key {key} appears twice; readers disagree about which value counts.")).key(key),
+        );
     }
     Claim { format: Format::Gguf, end }
 }

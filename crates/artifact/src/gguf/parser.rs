@@ -183,7 +183,9 @@ impl Parser<'_, '_> {
 
     fn skip_array(&mut self, depth: u32) -> Result<(), Fault> {
         let at = self.cursor.position();
-        let Some(depth) = depth.checked_sub(1) else { return Err(Fault::malformed(at, "Arrays stand inside one another deeper than any writer makes them.".to_owned())) };
+        let Some(depth) = depth.checked_sub(1) else {
+            return Err(Fault::malformed(at, "Arrays stand inside one another deeper than any writer makes them.".to_owned()));
+        };
         let (kind, count) = (self.u32()?, self.size()?);
         if let Some(bytes) = width(kind) {
             let Some(bytes) = count.checked_mul(bytes) else { return Err(Fault::overflow(at, format!("An array of {count} values does not fit 64 bits."))) };

@@ -17,8 +17,12 @@ pub(crate) fn examine_template(scan: &mut Scan<'_>, place: &Place, key: &str, te
     for reach in reaches {
         let what = &reach.what;
         let (rule, why) = match reach.kind {
-            ReachKind::Internals => (&rules::TEMPLATE_ESCAPE, format!("The template reaches {what}, from which Python's internals and any command are within reach.")),
-            ReachKind::ComputedName => (&rules::TEMPLATE_ESCAPE, format!("The template computes the name of an attribute of {what}, which hides what it reaches for.")),
+            ReachKind::Internals => {
+                (&rules::TEMPLATE_ESCAPE, format!("The template reaches {what}, from which Python's internals and any command are within reach."))
+            }
+            ReachKind::ComputedName => {
+                (&rules::TEMPLATE_ESCAPE, format!("The template computes the name of an attribute of {what}, which hides what it reaches for."))
+            }
             ReachKind::EngineGlobal => (&rules::TEMPLATE_SUSPECT, format!("The template uses {what}, a part of the engine that only escapes need.")),
             ReachKind::File => (&rules::TEMPLATE_SUSPECT, format!("The template uses {what}, which reads another template from disk.")),
         };

@@ -226,9 +226,20 @@ impl Walker {
         }
         self.internal(name);
         match name {
-            "lipsum" | "cycler" | "joiner" | "self" | "caller" | "varargs" | "kwargs" | "get_flashed_messages" | "url_for" | "config" | "request" | "dict" | "range" | "namespace" => {
-                Value::Root(name.to_owned())
-            }
+            "lipsum"
+            | "cycler"
+            | "joiner"
+            | "self"
+            | "caller"
+            | "varargs"
+            | "kwargs"
+            | "get_flashed_messages"
+            | "url_for"
+            | "config"
+            | "request"
+            | "dict"
+            | "range"
+            | "namespace" => Value::Root(name.to_owned()),
             _ => Value::Data,
         }
     }
@@ -367,7 +378,27 @@ fn internal(name: &str) -> bool {
     special
         || matches!(
             name,
-            "mro" | "func_globals" | "func_code" | "gi_frame" | "gi_code" | "cr_frame" | "ag_frame" | "f_globals" | "f_builtins" | "f_locals" | "f_back" | "tb_frame" | "im_func" | "popen"
-                | "system" | "subprocess" | "check_output" | "importlib" | "_TemplateReference__context" | "_module" | "load_module" | "exec_module"
+            "mro"
+                | "func_globals"
+                | "func_code"
+                | "gi_frame"
+                | "gi_code"
+                | "cr_frame"
+                | "ag_frame"
+                | "f_globals"
+                | "f_builtins"
+                | "f_locals"
+                | "f_back"
+                | "tb_frame"
+                | "im_func"
+                | "popen"
+                | "system"
+                | "subprocess"
+                | "check_output"
+                | "importlib"
+                | "_TemplateReference__context"
+                | "_module"
+                | "load_module"
+                | "exec_module"
         )
 }

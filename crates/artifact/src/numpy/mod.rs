@@ -62,7 +62,10 @@ fn array(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, at: u64) -> Op
         return None;
     };
     if end > source.len() {
-        scan.add(found(&rules::STRUCTURE_MALFORMED, format!("The header announces {} bytes of elements, the file has {}.", end - data, source.len() - data)).key("shape"));
+        scan.add(
+            found(&rules::STRUCTURE_MALFORMED, format!("The header announces {} bytes of elements, the file has {}.", end - data, source.len() - data))
+                .key("shape"),
+        );
         return None;
     }
     Some(end)

@@ -119,7 +119,9 @@ fn simple(text: &str) -> Option<Element> {
     let digits = rest.split('[').next().unwrap_or_default();
     match kind {
         'O' => Some(Element::Object),
-        'b' | 'B' | 'i' | 'u' | 'f' | 'c' | 'S' | 'a' | 'V' | 'm' | 'M' | '?' if digits.is_empty() => Some(Element::Bytes(if kind == '?' || kind == 'b' || kind == 'B' { 1 } else { 0 })),
+        'b' | 'B' | 'i' | 'u' | 'f' | 'c' | 'S' | 'a' | 'V' | 'm' | 'M' | '?' if digits.is_empty() => {
+            Some(Element::Bytes(if kind == '?' || kind == 'b' || kind == 'B' { 1 } else { 0 }))
+        }
         'b' | 'i' | 'u' | 'f' | 'c' | 'S' | 'a' | 'V' | 'm' | 'M' => Some(Element::Bytes(digits.parse().ok()?)),
         'U' => Some(Element::Bytes(digits.parse::<u64>().ok()?.checked_mul(4)?)),
         _ => None,

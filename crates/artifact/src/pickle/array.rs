@@ -16,7 +16,9 @@ pub(super) fn follows(heap: &Heap, source: &dyn Source, instance: Value, state: 
         pairs.iter().rev().find(|(key, _)| text(key)).map(|(_, value)| *value)
     };
     let aligned = matches!(field("numpy_array_alignment_bytes"), Some(Value::Int(_)));
-    let Some(element) = field("dtype").and_then(|dtype| element(heap, source, dtype)) else { return Follows::Unknown("an array of an unknown element type".to_owned()) };
+    let Some(element) = field("dtype").and_then(|dtype| element(heap, source, dtype)) else {
+        return Follows::Unknown("an array of an unknown element type".to_owned());
+    };
     let size = match element {
         Element::Object => return Follows::Pickle,
         Element::Bytes(size) => size,

@@ -22,7 +22,10 @@ pub(super) struct At {
 pub(super) enum Follows {
     Opcodes,
     /// The bytes of an array, behind a padding byte and its padding where `aligned`.
-    Array { aligned: bool, bytes: u64 },
+    Array {
+        aligned: bool,
+        bytes: u64,
+    },
     /// A pickle of the array's objects.
     Pickle,
     /// An array whose size cannot be told.
@@ -64,7 +67,19 @@ pub(super) struct Judge<'s> {
 impl<'s> Judge<'s> {
     /// `base` is where `source` begins inside the member.
     pub(super) fn new(source: &'s dyn Source, member: &'s str, base: u64) -> Self {
-        Self { source, member, base, findings: Vec::new(), nested: Vec::new(), storages: Vec::new(), arrays: 0, imports: 0, inline_depth: 0, call_depth: 0, extensions: HashMap::new() }
+        Self {
+            source,
+            member,
+            base,
+            findings: Vec::new(),
+            nested: Vec::new(),
+            storages: Vec::new(),
+            arrays: 0,
+            imports: 0,
+            inline_depth: 0,
+            call_depth: 0,
+            extensions: HashMap::new(),
+        }
     }
 
     pub(super) fn finding(&mut self, rule: &'static Rule, at: At, value: Option<String>, explanation: impl AsRef<str>) {
@@ -85,7 +100,12 @@ impl<'s> Judge<'s> {
 
     pub(super) fn computed(&mut self, heap: &Heap, module: Value, name: Value, at: At) {
         let value = format!("{}.{}", show(heap, self.source, module), show(heap, self.source, name));
-        self.finding(&rules::PICKLE_COMPUTED, at, Some(value), "The module or the name to import is the result of another step, which only hides what is imported.");
+        self.finding(
+            &rules::PICKLE_COMPUTED,
+            at,
+            Some(value),
+            "The module or the name to import is the result of another step, which only hides what is imported.",
+        );
     }
 
     pub(super) fn imported(&mut self, heap: &mut Heap, value: Value, at: At) {
@@ -101,7 +121,12 @@ impl<'s> Judge<'s> {
     /// The import that an extension code stands for.
     pub(super) fn extension(&mut self, heap: &mut Heap, key: u32, at: At) -> Value {
         let Some((module, name)) = self.extensions.get(&key).cloned() else {
-            self.finding(&rules::PICKLE_EXTENSION, at, Some(key.to_string()), format!("Extension code {key} stands for an import that only the loading process knows."));
+            self.finding(
+                &rules::PICKLE_EXTENSION,
+                at,
+                Some(key.to_string()),
+                format!("Extension code {key} stands for an import that only the loading process knows."),
+            );
             return Value::Unknown;
         };
         heap.global(&module, &name)
@@ -189,7 +214,12 @@ impl<'s> Judge<'s> {
             (Special::None, _) => None,
             (Special::Attribute, [object, Value::Text(name), ..]) => Some(self.attribute(heap, *object, *name, callable, arguments, at)),
             (Special::Attribute, _) => {
-                self.finding(&rules::PICKLE_COMPUTED, at, Some(self.show_arguments(heap, arguments)), "The attribute to fetch is the result of another step, which only hides what is fetched.");
+                self.finding(
+                    &rules::PICKLE_COMPUTED,
+                    at,
+                    Some(self.show_arguments(heap, arguments)),
+                    "The attribute to fetch is the result of another step, which only hides what is fetched.",
+                );
                 Some(Value::Unknown)
             }
             (Special::AddExtension, [Value::Text(module), Value::Text(name), Value::Int(key)]) => {
@@ -224,10 +254,18 @@ impl<'s> Judge<'s> {
             }
             (Special::Encode, [Value::Text(_), Value::Text(encoding), ..]) => {
                 let encoding = encoding.resolve(self.source, 64)?;
-                let plain = matches!(encoding.to_ascii_lowercase().replace('_', "-").as_str(), "latin1" | "latin-1" | "iso-8859-1" | "ascii" | "utf-8" | "utf8" | "raw-unicode-escape");
+                let plain = matches!(
+                    encoding.to_ascii_lowercase().replace('_', "-").as_str(),
+                    "latin1" | "latin-1" | "iso-8859-1" | "ascii" | "utf-8" | "utf8" | "raw-unicode-escape"
+                );
                 if !plain {
                     let shown = self.show_arguments(heap, arguments);
-                    self.finding(&rules::PICKLE_RISKY, at, Some(shown), format!("Text is transformed by the codec {encoding}, which no pickler does and which hides names."));
+                    self.finding(
+                        &rules::PICKLE_RISKY,
+                        at,
+                        Some(shown),
+                        format!("Text is transformed by the codec {encoding}, which no pickler does and which hides names."),
+                    );
                 }
                 None
             }
@@ -293,7 +331,12 @@ impl<'s> Judge<'s> {
             let Some(name) = text.resolve(self.source, 64).filter(|name| policy::is_dunder(name)) else { continue };
             if !STATE_KEYS.contains(&name.as_str()) {
                 let shown = format!("{}.{name}", show(heap, self.source, target));
-                self.finding(&rules::PICKLE_TAMPERS, at, Some(shown), format!("The special attribute {name} is set from the file, which changes what the object does when it is used."));
+                self.finding(
+                    &rules::PICKLE_TAMPERS,
+                    at,
+                    Some(shown),
+                    format!("The special attribute {name} is set from the file, which changes what the object does when it is used."),
+                );
             }
         }
     }
@@ -333,4 +376,15 @@ fn heap_callable(heap: &Heap, value: Value) -> Value {
 }
 
 /// Double-underscore keys that honest states have.
-const STATE_KEYS: &[&str] = &["__dict__", "__fields_set__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__", "__private_attribute_values__", "__orig_class__", "__doc__", "__version__", "__weakref__"];
+const STATE_KEYS: &[&str] = &[
+    "__dict__",
+    "__fields_set__",
+    "__pydantic_fields_set__",
+    "__pydantic_extra__",
+    "__pydantic_private__",
+    "__private_attribute_values__",
+    "__orig_class__",
+    "__doc__",
+    "__version__",
+    "__weakref__",
+];

@@ -132,8 +132,17 @@ impl<'c, 's> Machine<'c, 's> {
             op::NEWTRUE => self.push(Value::Bool(true)),
             op::NEWFALSE => self.push(Value::Bool(false)),
             op::BININT | op::BININT1 | op::BININT2 | op::INT | op::LONG | op::LONG1 | op::LONG4 | op::FLOAT | op::BINFLOAT => self.numbers(code),
-            op::STRING | op::BINSTRING | op::SHORT_BINSTRING | op::UNICODE | op::BINUNICODE | op::SHORT_BINUNICODE | op::BINUNICODE8 | op::BINBYTES | op::SHORT_BINBYTES
-            | op::BINBYTES8 | op::BYTEARRAY8 => self.constants(code, at, judge),
+            op::STRING
+            | op::BINSTRING
+            | op::SHORT_BINSTRING
+            | op::UNICODE
+            | op::BINUNICODE
+            | op::SHORT_BINUNICODE
+            | op::BINUNICODE8
+            | op::BINBYTES
+            | op::SHORT_BINBYTES
+            | op::BINBYTES8
+            | op::BYTEARRAY8 => self.constants(code, at, judge),
             op::NEXT_BUFFER => self.push(Value::Opaque),
             op::READONLY_BUFFER => self.top().map(|_| ()),
             op::MARK => {
@@ -153,9 +162,17 @@ impl<'c, 's> Machine<'c, 's> {
             },
             op::FRAME => self.frame(at, judge),
             op::PUT | op::BINPUT | op::LONG_BINPUT | op::MEMOIZE | op::GET | op::BINGET | op::LONG_BINGET => self.memo(code),
-            op::EMPTY_TUPLE | op::TUPLE | op::TUPLE1 | op::TUPLE2 | op::TUPLE3 | op::EMPTY_LIST | op::LIST | op::EMPTY_DICT | op::DICT | op::EMPTY_SET | op::FROZENSET => {
-                self.containers(code)
-            }
+            op::EMPTY_TUPLE
+            | op::TUPLE
+            | op::TUPLE1
+            | op::TUPLE2
+            | op::TUPLE3
+            | op::EMPTY_LIST
+            | op::LIST
+            | op::EMPTY_DICT
+            | op::DICT
+            | op::EMPTY_SET
+            | op::FROZENSET => self.containers(code),
             op::APPEND | op::APPENDS | op::ADDITEMS | op::SETITEM | op::SETITEMS => self.fill(code, at, judge),
             op::GLOBAL | op::STACK_GLOBAL | op::EXT1 | op::EXT2 | op::EXT4 => self.import(code, at, judge),
             op::PERSID => {
@@ -261,7 +278,8 @@ impl<'c, 's> Machine<'c, 's> {
             return Ok(Value::Int(number));
         }
         // `int(text, 0)` also takes 0x10, 0o7, 0b1; only whether it is a number matters here.
-        let plausible = !digits.is_empty() && digits.trim_start_matches(['-', '+']).chars().all(|c| c.is_ascii_hexdigit() || matches!(c, 'x' | 'X' | 'o' | 'O'));
+        let plausible =
+            !digits.is_empty() && digits.trim_start_matches(['-', '+']).chars().all(|c| c.is_ascii_hexdigit() || matches!(c, 'x' | 'X' | 'o' | 'O'));
         if plausible { Ok(Value::Opaque) } else { broken("a number that is none") }
     }
 

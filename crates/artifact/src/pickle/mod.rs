@@ -131,7 +131,8 @@ fn examine_nested(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, neste
     }
     let seen = probe(scan, &window);
     if seen.complete && seen.exact && seen.imports > 0 {
-        let finding = Finding::new(&rules::PICKLE_NESTED, &place.member, "A constant of this pickle is itself a pickle that imports; whoever unpickles it next runs it.");
+        let finding =
+            Finding::new(&rules::PICKLE_NESTED, &place.member, "A constant of this pickle is itself a pickle that imports; whoever unpickles it next runs it.");
         scan.add(finding.at(place.base.saturating_add(nested.text.offset)).opcode(opcodes::name(nested.at.code)));
     }
 }

@@ -115,11 +115,25 @@ fn invisible_results_still_ran() {
 
 #[test]
 fn names_through_memo_and_stack_tricks() {
-    let memoize_after_pop = Asm::new(4).text("os").text("x").ops(&[op::POP, op::MEMOIZE, op::POP]).text("system").ops(&[op::MEMOIZE, op::POP, op::BINGET, 0, op::BINGET, 1, op::STACK_GLOBAL]);
+    let memoize_after_pop = Asm::new(4).text("os").text("x").ops(&[op::POP, op::MEMOIZE, op::POP]).text("system").ops(&[
+        op::MEMOIZE,
+        op::POP,
+        op::BINGET,
+        0,
+        op::BINGET,
+        1,
+        op::STACK_GLOBAL,
+    ]);
     malicious(&memoize_after_pop.text("id").ops(&[op::TUPLE1, op::REDUCE]).stop());
     let twice = Asm::new(4).text("os").ops(&[op::MEMOIZE, op::MEMOIZE, op::POP, op::BINGET, 1]).text("system").op(op::STACK_GLOBAL);
     malicious(&twice.text("id").ops(&[op::TUPLE1, op::REDUCE]).stop());
-    let overwritten = Asm::new(4).text("collections").ops(&[op::BINPUT, 0, op::POP]).text("os").ops(&[op::BINPUT, 0, op::POP, op::BINGET, 0]).text("system").op(op::STACK_GLOBAL);
+    let overwritten = Asm::new(4)
+        .text("collections")
+        .ops(&[op::BINPUT, 0, op::POP])
+        .text("os")
+        .ops(&[op::BINPUT, 0, op::POP, op::BINGET, 0])
+        .text("system")
+        .op(op::STACK_GLOBAL);
     malicious(&overwritten.text("id").ops(&[op::TUPLE1, op::REDUCE]).stop());
     let dup = Asm::new(4).text("os").text("system").ops(&[op::DUP, op::POP, op::STACK_GLOBAL]);
     malicious(&dup.text("id").ops(&[op::TUPLE1, op::REDUCE]).stop());
@@ -137,7 +151,9 @@ fn computed_names_are_malicious() {
 
 #[test]
 fn dotted_names_lead_anywhere() {
-    for (module, name) in [("random", "_os.system"), ("torch.serialization", "os.system"), ("collections", "_sys.modules.get"), ("torch.nn.modules.module", "torch.os.system")] {
+    for (module, name) in
+        [("random", "_os.system"), ("torch.serialization", "os.system"), ("collections", "_sys.modules.get"), ("torch.nn.modules.module", "torch.os.system")]
+    {
         malicious(&Asm::new(4).stack_global(module, name).text("id").ops(&[op::TUPLE1, op::REDUCE]).stop());
     }
     // getattr of a harmless class is the same walk.
@@ -156,27 +172,47 @@ fn the_extension_registry() {
 
 #[test]
 fn state_and_attributes() {
-    let setstate = Asm::new(4).global("types", "SimpleNamespace").ops(&[op::EMPTY_TUPLE, op::NEWOBJ, op::EMPTY_DICT]).text("__setstate__").global("os", "system");
+    let setstate =
+        Asm::new(4).global("types", "SimpleNamespace").ops(&[op::EMPTY_TUPLE, op::NEWOBJ, op::EMPTY_DICT]).text("__setstate__").global("os", "system");
     let setstate = setstate.ops(&[op::SETITEM, op::BUILD]).text("id").op(op::BUILD).stop();
     judged(&setstate, Verdict::Malicious, "PICKET-PKL-006");
     // Replacing an attribute of a class for the whole process.
-    let shadow = Asm::new(4).global("torch.nn.modules.linear", "Linear").op(op::EMPTY_DICT).text("forward").global("builtins", "print").ops(&[op::SETITEM, op::BUILD]).stop();
+    let shadow = Asm::new(4)
+        .global("torch.nn.modules.linear", "Linear")
+        .op(op::EMPTY_DICT)
+        .text("forward")
+        .global("builtins", "print")
+        .ops(&[op::SETITEM, op::BUILD])
+        .stop();
     judged(&shadow, Verdict::Malicious, "PICKET-PKL-006");
     let item = Asm::new(4).global("torch", "FloatStorage").text("k").text("v").op(op::SETITEM).stop();
     judged(&item, Verdict::Malicious, "PICKET-PKL-006");
-    let plain = Asm::new(4).global("types", "SimpleNamespace").ops(&[op::EMPTY_TUPLE, op::NEWOBJ, op::EMPTY_DICT]).text("a").op(op::NONE).ops(&[op::SETITEM, op::BUILD]).stop();
+    let plain = Asm::new(4)
+        .global("types", "SimpleNamespace")
+        .ops(&[op::EMPTY_TUPLE, op::NEWOBJ, op::EMPTY_DICT])
+        .text("a")
+        .op(op::NONE)
+        .ops(&[op::SETITEM, op::BUILD])
+        .stop();
     clean(&plain);
 }
 
 #[test]
 fn calls_of_results_and_of_their_arguments() {
-    let partial = Asm::new(4).global("functools", "partial").global("os", "system").text("id").ops(&[op::TUPLE2, op::REDUCE, op::EMPTY_TUPLE, op::REDUCE]).stop();
+    let partial =
+        Asm::new(4).global("functools", "partial").global("os", "system").text("id").ops(&[op::TUPLE2, op::REDUCE, op::EMPTY_TUPLE, op::REDUCE]).stop();
     malicious(&partial);
-    let rebuilt = Asm::new(4).global("torch._tensor", "_rebuild_from_type_v2").global("os", "system").global("torch", "Tensor").text("id").op(op::TUPLE1).op(op::NONE);
+    let rebuilt =
+        Asm::new(4).global("torch._tensor", "_rebuild_from_type_v2").global("os", "system").global("torch", "Tensor").text("id").op(op::TUPLE1).op(op::NONE);
     let rebuilt = Asm(rebuilt.0).raw([op::TUPLE3]).stop();
     // Four arguments need a mark; with three on the stack the tuple is short and nothing is called.
     assert_ne!(scanned(&rebuilt).verdict, Verdict::Clean);
-    let rebuilt = Asm::new(4).global("torch._tensor", "_rebuild_from_type_v2").op(op::MARK).global("os", "system").global("torch", "Tensor").text("id").ops(&[op::TUPLE1, op::NONE, op::TUPLE, op::REDUCE]);
+    let rebuilt = Asm::new(4).global("torch._tensor", "_rebuild_from_type_v2").op(op::MARK).global("os", "system").global("torch", "Tensor").text("id").ops(&[
+        op::TUPLE1,
+        op::NONE,
+        op::TUPLE,
+        op::REDUCE,
+    ]);
     malicious(&rebuilt.stop());
     let dynamic = Asm::new(4).global("collections", "OrderedDict").ops(&[op::EMPTY_TUPLE, op::REDUCE, op::EMPTY_TUPLE, op::REDUCE]).stop();
     judged(&dynamic, Verdict::Suspicious, "PICKET-PKL-007");
@@ -257,7 +293,16 @@ fn unknown_imports_are_suspicious_not_malicious() {
 fn what_frameworks_write_is_clean() {
     clean(&benign());
     let storage = Asm::new(2).op(op::MARK).text("storage").global("torch", "FloatStorage").text("0").text("cpu").int(4).ops(&[op::TUPLE, op::BINPERSID]);
-    let tensor = Asm::new(2).global("torch._utils", "_rebuild_tensor_v2").op(op::MARK).raw(&storage.0[2..]).int(0).int(4).op(op::TUPLE1).int(1).op(op::TUPLE1).op(op::NEWFALSE);
+    let tensor = Asm::new(2)
+        .global("torch._utils", "_rebuild_tensor_v2")
+        .op(op::MARK)
+        .raw(&storage.0[2..])
+        .int(0)
+        .int(4)
+        .op(op::TUPLE1)
+        .int(1)
+        .op(op::TUPLE1)
+        .op(op::NEWFALSE);
     let tensor = tensor.global("collections", "OrderedDict").ops(&[op::EMPTY_TUPLE, op::REDUCE, op::TUPLE, op::REDUCE]).stop();
     clean(&tensor);
     let latin = Asm::new(2).global("_codecs", "encode").text("abc").text("latin1").ops(&[op::TUPLE2, op::REDUCE]).stop();

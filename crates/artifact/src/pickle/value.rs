@@ -67,10 +67,24 @@ pub(super) enum CallKind {
 #[derive(Clone, Debug)]
 pub(super) enum Node {
     /// `start..start + len` of the value pool.
-    Tuple { start: u32, len: u32 },
-    List { items: Vec<Value>, len: u64 },
-    Dict { pairs: Vec<(Value, Value)>, len: u64 },
-    Call { callable: Value, arguments: Value, kind: CallKind, state: Value },
+    Tuple {
+        start: u32,
+        len: u32,
+    },
+    List {
+        items: Vec<Value>,
+        len: u64,
+    },
+    Dict {
+        pairs: Vec<(Value, Value)>,
+        len: u64,
+    },
+    Call {
+        callable: Value,
+        arguments: Value,
+        kind: CallKind,
+        state: Value,
+    },
     Persistent(Value),
 }
 
@@ -139,7 +153,8 @@ impl Heap {
     pub(super) fn items(&self, value: Value) -> &[Value] {
         match self.get(value) {
             Some(Node::Tuple { start, len }) => {
-                let range = usize::try_from(*start).ok().zip(usize::try_from(*len).ok()).and_then(|(start, len)| self.values.get(start..start.checked_add(len)?));
+                let range =
+                    usize::try_from(*start).ok().zip(usize::try_from(*len).ok()).and_then(|(start, len)| self.values.get(start..start.checked_add(len)?));
                 range.unwrap_or_default()
             }
             Some(Node::List { items, .. }) => items,

@@ -38,8 +38,18 @@ fn broken_promises() {
     judged(&one("X9", "[1]", "[0,4]"), 4, Verdict::Suspicious, "PICKET-STR-002");
     judged(&one("U8", "[4]", "[8,12]"), 12, Verdict::Suspicious, "PICKET-STR-004");
     judged(&one("U8", "[4]", "[0,4]"), 200, Verdict::Suspicious, "PICKET-FMT-001");
-    judged(r#"{"a":{"dtype":"U8","shape":[8],"data_offsets":[0,8]},"b":{"dtype":"U8","shape":[8],"data_offsets":[4,12]}}"#, 12, Verdict::Suspicious, "PICKET-STR-003");
-    judged(r#"{"a":{"dtype":"U8","shape":[8],"data_offsets":[0,8]},"a":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}"#, 8, Verdict::Suspicious, "PICKET-STR-005");
+    judged(
+        r#"{"a":{"dtype":"U8","shape":[8],"data_offsets":[0,8]},"b":{"dtype":"U8","shape":[8],"data_offsets":[4,12]}}"#,
+        12,
+        Verdict::Suspicious,
+        "PICKET-STR-003",
+    );
+    judged(
+        r#"{"a":{"dtype":"U8","shape":[8],"data_offsets":[0,8]},"a":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}"#,
+        8,
+        Verdict::Suspicious,
+        "PICKET-STR-005",
+    );
     judged(r#"{"__metadata__":{"format":{"not":"text"}}}"#, 0, Verdict::Suspicious, "PICKET-STR-002");
 }
 

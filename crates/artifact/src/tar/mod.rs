@@ -26,7 +26,9 @@ pub(crate) fn examine_tar(scan: &mut Scan<'_>, source: &dyn Source, place: &Plac
         scan.incomplete(place, "the archive has more members than the limit");
     }
     if let Some((offset, fault)) = &archive.fault {
-        scan.add(Finding::new(&rules::ARCHIVE_MALFORMED, &place.member, format!("The tar structure is broken: {fault}.")).at(place.base.saturating_add(*offset)));
+        scan.add(
+            Finding::new(&rules::ARCHIVE_MALFORMED, &place.member, format!("The tar structure is broken: {fault}.")).at(place.base.saturating_add(*offset)),
+        );
     }
     let names: HashSet<&str> = archive.entries.iter().map(|entry| entry.name.trim_start_matches("./")).collect();
     let torch = ["pickle", "storages", "tensors", "sys_info"].iter().all(|name| names.contains(name));

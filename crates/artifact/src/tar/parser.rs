@@ -157,7 +157,10 @@ fn pax(record: &[u8], pending: &mut Pending) -> Result<(), BoundedError> {
         let malformed = BoundedError::Malformed("an extended header is not made of records");
         let Some(space) = rest.iter().position(|byte| *byte == b' ') else { return Err(malformed) };
         let length = rest.get(..space).and_then(|digits| std::str::from_utf8(digits).ok()).and_then(|digits| digits.parse::<usize>().ok());
-        let Some((body, tail)) = length.filter(|length| *length > space + 1).and_then(|length| Some((rest.get(space + 1..length)?, rest.get(length..)?))) else { return Err(malformed) };
+        let Some((body, tail)) = length.filter(|length| *length > space + 1).and_then(|length| Some((rest.get(space + 1..length)?, rest.get(length..)?)))
+        else {
+            return Err(malformed);
+        };
         rest = tail;
         let body = String::from_utf8_lossy(body);
         let Some((key, value)) = body.trim_end_matches('\n').split_once('=') else { return Err(malformed) };
@@ -180,7 +183,10 @@ fn text(bytes: &[u8]) -> String {
 /// Octal digits, or base 256 when the first bit is set.
 fn number(field: &[u8]) -> Result<u64, BoundedError> {
     if let Some((first, rest)) = field.split_first().filter(|(first, _)| **first & 0x80 != 0) {
-        return rest.iter().try_fold(u64::from(first & 0x7f), |value, byte| value.checked_mul(256)?.checked_add((*byte).into())).ok_or(BoundedError::Malformed("a number does not fit 64 bits"));
+        return rest
+            .iter()
+            .try_fold(u64::from(first & 0x7f), |value, byte| value.checked_mul(256)?.checked_add((*byte).into()))
+            .ok_or(BoundedError::Malformed("a number does not fit 64 bits"));
     }
     let digits = text(field);
     let digits = digits.trim_matches([' ', '\0']);

@@ -70,7 +70,14 @@ fn paths_links_devices_and_duplicates() {
 
 #[test]
 fn the_old_pytorch_tar() {
-    let members = |pickle: &[u8]| tar(&[member("sys_info", b'0', "", &benign()), member("pickle", b'0', "", pickle), member("storages", b'0', "", &Asm::new(2).int(0).stop()), member("tensors", b'0', "", &Asm::new(2).int(0).stop())]);
+    let members = |pickle: &[u8]| {
+        tar(&[
+            member("sys_info", b'0', "", &benign()),
+            member("pickle", b'0', "", pickle),
+            member("storages", b'0', "", &Asm::new(2).int(0).stop()),
+            member("tensors", b'0', "", &Asm::new(2).int(0).stop()),
+        ])
+    };
     let report = scanned(&members(&benign()));
     assert_eq!((report.verdict, report.format), (Verdict::Clean, Format::PytorchTar), "{report:#?}");
     judged(&members(&evil()), Verdict::Malicious, "PICKET-PKL-001");

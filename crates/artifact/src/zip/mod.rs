@@ -15,8 +15,8 @@ use crate::report::Finding;
 use crate::rules;
 use crate::scan::{Claim, Place, Scan, examine};
 use limits::BOMB_RATIO;
-use parser::{Archive, Entry};
 pub(crate) use parser::find_end;
+use parser::{Archive, Entry};
 use picket_bounded::{Codec, Ending, MemorySource, Source, Window, crc32, decode, read_range};
 use std::collections::{HashMap, HashSet};
 
@@ -54,7 +54,8 @@ pub(crate) fn examine_zip(scan: &mut Scan<'_>, source: &dyn Source, place: &Plac
 /// What stands before the archive: a loader that starts at the front sees that instead.
 fn prefix(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, length: u64) {
     let window = Window::new(source, 0, length);
-    let explanation = format!("{length} bytes stand before the archive; a reader that starts at the front sees other content than one that starts at the directory.");
+    let explanation =
+        format!("{length} bytes stand before the archive; a reader that starts at the front sees other content than one that starts at the directory.");
     scan.add(Finding::new(&rules::LEADING_DATA, &place.member, explanation).at(place.base));
     let inner = Place { depth: place.depth + 1, ..place.clone() };
     examine(scan, &window, &inner);
@@ -97,7 +98,14 @@ fn structure(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, archive: &
         scan.add(Finding::new(&rules::ARCHIVE_MALFORMED, &place.member, format!("The zip structure is broken: {fault}.")).at(at(*offset)));
     }
     if archive.without_directory {
-        scan.add(Finding::new(&rules::ARCHIVE_MALFORMED, &place.member, "The zip has no directory where readers look for it; members were found by their own headers.").at(place.base));
+        scan.add(
+            Finding::new(
+                &rules::ARCHIVE_MALFORMED,
+                &place.member,
+                "The zip has no directory where readers look for it; members were found by their own headers.",
+            )
+            .at(place.base),
+        );
     }
     for (start, length) in &archive.gaps {
         let window = Window::new(source, *start, *length);
@@ -119,7 +127,9 @@ fn structure(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, archive: &
 fn names(scan: &mut Scan<'_>, place: &Place, entry: &Entry, seen: &mut HashMap<String, u64>, at: u64) {
     let name = text(&entry.header.name);
     if path::escapes(&name) {
-        scan.add(Finding::new(&rules::TRAVERSAL, &place.member, format!("Unpacking would write {name}, which lies outside the target folder.")).at(at).key(&name));
+        scan.add(
+            Finding::new(&rules::TRAVERSAL, &place.member, format!("Unpacking would write {name}, which lies outside the target folder.")).at(at).key(&name),
+        );
     }
     if let Some(first) = seen.insert(path::normal(&name), entry.start) {
         if first != entry.start {
@@ -151,7 +161,10 @@ fn disagreements(scan: &mut Scan<'_>, place: &Place, entry: &Entry, without_dire
         scan.add(found(&rules::HEADERS_DISAGREE, format!("The name {name} holds a zero byte, at which some readers cut it.")));
     }
     if local.method != header.method {
-        scan.add(found(&rules::HEADERS_DISAGREE, format!("The directory says {name} is packed by method {}, its own header by {}.", header.method, local.method)));
+        scan.add(found(
+            &rules::HEADERS_DISAGREE,
+            format!("The directory says {name} is packed by method {}, its own header by {}.", header.method, local.method),
+        ));
     }
     if !local.streamed() && (local.size != header.size || local.compressed != header.compressed) {
         scan.add(found(&rules::HEADERS_DISAGREE, format!("The directory says {name} has {} bytes, its own header {}.", header.size, local.size)));
@@ -162,7 +175,8 @@ fn disagreements(scan: &mut Scan<'_>, place: &Place, entry: &Entry, without_dire
 }
 
 fn overlaps(scan: &mut Scan<'_>, place: &Place, archive: &Archive) {
-    let mut ranges: Vec<(u64, u64, &Entry)> = archive.entries.iter().map(|entry| (entry.start, entry.data.saturating_add(entry.header.compressed), entry)).collect();
+    let mut ranges: Vec<(u64, u64, &Entry)> =
+        archive.entries.iter().map(|entry| (entry.start, entry.data.saturating_add(entry.header.compressed), entry)).collect();
     ranges.sort_by_key(|(start, end, _)| (*start, *end));
     let mut covered: Option<(u64, &Entry)> = None;
     for (start, end, entry) in ranges {
@@ -296,5 +310,7 @@ fn bad_crc(scan: &mut Scan<'_>, inside: &Place, entry: &Entry) {
         scan.incomplete(inside, "the member is encrypted");
         return;
     }
-    scan.add(Finding::new(&rules::BAD_CRC, &inside.member, "The member's checksum is wrong: strict readers refuse it, model loaders do not look.").at(entry.start));
+    scan.add(
+        Finding::new(&rules::BAD_CRC, &inside.member, "The member's checksum is wrong: strict readers refuse it, model loaders do not look.").at(entry.start),
+    );
 }

@@ -60,8 +60,18 @@ pub(crate) fn zip(items: &[Item]) -> Vec<u8> {
 /// The pickle of a state dictionary with one tensor in the storage `0`.
 fn state_dict(elements: i32) -> Vec<u8> {
     use crate::pickle::tests::codes as op;
-    let storage = Asm::new(0).op(op::MARK).text("storage").global("torch", "FloatStorage").text("0").text("cpu").int(elements).ops(&[op::TUPLE, op::BINPERSID]).open();
-    let tensor = Asm::new(2).global("torch._utils", "_rebuild_tensor_v2").op(op::MARK).raw(storage).int(0).int(elements).op(op::TUPLE1).int(1).op(op::TUPLE1).op(op::NEWFALSE);
+    let storage =
+        Asm::new(0).op(op::MARK).text("storage").global("torch", "FloatStorage").text("0").text("cpu").int(elements).ops(&[op::TUPLE, op::BINPERSID]).open();
+    let tensor = Asm::new(2)
+        .global("torch._utils", "_rebuild_tensor_v2")
+        .op(op::MARK)
+        .raw(storage)
+        .int(0)
+        .int(elements)
+        .op(op::TUPLE1)
+        .int(1)
+        .op(op::TUPLE1)
+        .op(op::NEWFALSE);
     tensor.global("collections", "OrderedDict").ops(&[op::EMPTY_TUPLE, op::REDUCE, op::TUPLE, op::REDUCE]).stop()
 }
 

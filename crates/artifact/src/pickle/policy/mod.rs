@@ -118,9 +118,14 @@ fn special(module: &str, name: &str) -> Special {
         ("builtins", "getattr") => Special::Attribute,
         ("copyreg", "add_extension") => Special::AddExtension,
         ("copyreg", "_reconstructor" | "__newobj__" | "__newobj_ex__") => Special::Reconstruct,
-        ("functools" | "_functools", "partial" | "partial.__new__" | "reduce") | ("builtins", "map" | "filter") | ("builtins", "apply") | ("itertools", "starmap") => Special::Applies,
+        ("functools" | "_functools", "partial" | "partial.__new__" | "reduce")
+        | ("builtins", "map" | "filter")
+        | ("builtins", "apply")
+        | ("itertools", "starmap") => Special::Applies,
         ("torch._utils", "_rebuild_from_type_v2") | ("torch._tensor", "_rebuild_from_type_v2") => Special::AppliesTuple,
-        ("torch.storage", "_load_from_bytes") | ("pickle" | "dill" | "dill._dill" | "cloudpickle" | "cloudpickle.cloudpickle" | "marshal", "loads") => Special::LoadsBytes,
+        ("torch.storage", "_load_from_bytes") | ("pickle" | "dill" | "dill._dill" | "cloudpickle" | "cloudpickle.cloudpickle" | "marshal", "loads") => {
+            Special::LoadsBytes
+        }
         ("_codecs", "encode") => Special::Encode,
         _ => Special::None,
     }
