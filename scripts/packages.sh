@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the build needs and that are missing; does nothing, and needs no root, when none is.
+# packages.sh [test]: installs the Debian packages that the build (or the tests too) needs and that are missing; does nothing, and needs no
+# root, when none is.
 . "$(dirname "$0")/lib.sh"
 
 # clang compiles the kernel side; libbpf-dev and linux-libc-dev hold its headers; gcc links Rust and builds SQLite, zstd and aws-lc.
 PACKAGES=(ca-certificates clang gcc libbpf-dev libc6-dev linux-libc-dev make pkg-config)
+# What the tests do to a host as a user would, and the readers of the lake that are not ours.
+[[ ${1:-} != test ]] || PACKAGES+=(curl iproute2 python3 python3-pip python3-venv)
 
 if ! command -v dpkg-query >/dev/null; then
   die "this is not Debian or Ubuntu, so missing packages cannot be installed from here" \
