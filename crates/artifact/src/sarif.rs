@@ -36,14 +36,13 @@ fn described(rule: &Rule) -> Value {
 
 fn result(report: &Report, finding: &Finding) -> Value {
     let evidence = &finding.evidence;
-    let mut physical = json!({"artifactLocation": {"uri": uri(&report.path)}});
     // Offsets are of the file only where the finding is not inside a member.
-    if let (Some(offset), true) = (evidence.offset, evidence.member.is_empty()) {
-        physical["region"] = json!({"byteOffset": offset, "byteLength": 0});
-    }
-    let mut location = json!({"physicalLocation": physical});
+    let region = evidence.offset.filter(|_| evidence.member.is_empty()).map(|offset| json!({"byteOffset": offset, "byteLength": 0}));
+    let mut physical = serde_json::Map::from_iter([("artifactLocation".to_owned(), json!({"uri": uri(&report.path)}))]);
+    physical.extend(region.map(|region| ("region".to_owned(), region)));
+    let mut location = serde_json::Map::from_iter([("physicalLocation".to_owned(), Value::Object(physical))]);
     if !evidence.member.is_empty() {
-        location["logicalLocations"] = json!([{"fullyQualifiedName": evidence.member, "kind": "member"}]);
+        location.insert("logicalLocations".to_owned(), json!([{"fullyQualifiedName": evidence.member, "kind": "member"}]));
     }
     json!({
         "ruleId": finding.rule_id,

@@ -160,10 +160,10 @@ fn trailing(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, claim: Clai
     let explanation = format!("{length} bytes follow the end of the {}; no reader of the format looks at them.", claim.format);
     scan.add(Finding::new(&rules::TRAILING_DATA, &place.member, explanation).at(place.base.saturating_add(claim.end)));
     let inner = place.behind(claim.end);
-    if let Ok(Sniffed { format, .. }) = detect::sniff(scan, &window, &inner) {
-        if !matches!(format, Format::Unknown | Format::Text) {
-            examine(scan, &window, &inner);
-        }
+    if let Ok(Sniffed { format, .. }) = detect::sniff(scan, &window, &inner)
+        && !matches!(format, Format::Unknown | Format::Text)
+    {
+        examine(scan, &window, &inner);
     }
 }
 

@@ -1,7 +1,5 @@
 //! A walk finds every file once, in order, follows links as model caches need it, and says what it could not read.
 
-#![expect(clippy::unwrap_used, reason = "a failed test helper is a failed test")]
-
 use picket_artifact::{Completeness, Progress, Report, Verdict, WalkOptions, scan_paths};
 use std::fs;
 use std::os::unix::fs::symlink;

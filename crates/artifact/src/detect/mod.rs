@@ -113,7 +113,7 @@ fn safetensors(head: &[u8], len: u64) -> bool {
     let length = u64::from_le_bytes(*length);
     // A header longer than the file is still one to the reader who believes it; above 2^48 it is not plausible even as a lie.
     let json = rest.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-    json && length >= 2 && length < 1 << 48 && (length <= len.saturating_sub(8) || length < 1 << 32)
+    json && (2..1 << 48).contains(&length) && (length <= len.saturating_sub(8) || length < 1 << 32)
 }
 
 /// Protocols 0 and 1 have no magic: bytes that run to STOP, or that import something before they break.

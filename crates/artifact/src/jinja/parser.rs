@@ -107,23 +107,21 @@ impl Walker {
 
     fn tag(&mut self, tokens: &[Token], prints: bool) -> Result<(), &'static str> {
         let mut input = Input { tokens };
-        if !prints {
-            if let Some(Token::Name(keyword)) = input.next() {
-                match (keyword.as_str(), input.tokens) {
-                    ("include" | "import" | "extends" | "from", _) => self.reach(ReachKind::File, keyword.as_str()),
-                    ("set", [Token::Name(name), Token::Sign("="), rest @ ..]) => {
-                        let mut rest = Input { tokens: rest };
-                        let value = self.expression(&mut rest, DEPTH_MAX)?;
-                        // A variable that is set twice with different values may hold either.
-                        let value = match self.variables.get(name) {
-                            Some(known) if *known != value => Value::Computed,
-                            _ => value,
-                        };
-                        self.variables.insert(name.clone(), value);
-                        input = rest;
-                    }
-                    _ => {}
+        if !prints && let Some(Token::Name(keyword)) = input.next() {
+            match (keyword.as_str(), input.tokens) {
+                ("include" | "import" | "extends" | "from", _) => self.reach(ReachKind::File, keyword.as_str()),
+                ("set", [Token::Name(name), Token::Sign("="), rest @ ..]) => {
+                    let mut rest = Input { tokens: rest };
+                    let value = self.expression(&mut rest, DEPTH_MAX)?;
+                    // A variable that is set twice with different values may hold either.
+                    let value = match self.variables.get(name) {
+                        Some(known) if *known != value => Value::Computed,
+                        _ => value,
+                    };
+                    self.variables.insert(name.clone(), value);
+                    input = rest;
                 }
+                _ => {}
             }
         }
         // Statements put words and signs between expressions; each run of expressions is followed.

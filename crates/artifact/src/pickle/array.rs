@@ -53,10 +53,10 @@ fn element(heap: &Heap, source: &dyn Source, dtype: Value) -> Option<Element> {
     if described.starts_with('O') || matches!(flags, Some(Value::Int(flags)) if flags & 1 != 0) {
         return Some(Element::Object);
     }
-    if let Some(Value::Int(size)) = item_size {
-        if let Ok(size) = u64::try_from(*size) {
-            return Some(Element::Bytes(size));
-        }
+    if let Some(Value::Int(size)) = item_size
+        && let Ok(size) = u64::try_from(*size)
+    {
+        return Some(Element::Bytes(size));
     }
     let mut characters = described.chars();
     let kind = characters.next()?;

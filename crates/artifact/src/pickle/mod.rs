@@ -5,6 +5,7 @@
 //! however it got there. Errors end a pickle as they would end an unpickler, and what ran before them counts.
 
 mod array;
+mod constants;
 mod judge;
 mod limits;
 mod machine;

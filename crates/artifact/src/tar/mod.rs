@@ -55,7 +55,7 @@ fn header(scan: &mut Scan<'_>, place: &Place, entry: &Entry, seen: &mut HashSet<
         Kind::Symlink | Kind::Link => {
             // A hard link's target is a path from the root of the archive, a symlink's from its own folder.
             let parent = if entry.kind == Kind::Symlink { name.rsplit_once('/').map_or("", |(parent, _)| parent) } else { "" };
-            if entry.target.starts_with('/') || path::escapes(&format!("{parent}/{}", entry.target).trim_start_matches('/').to_owned()) {
+            if entry.target.starts_with('/') || path::escapes(format!("{parent}/{}", entry.target).trim_start_matches('/')) {
                 scan.add(found(&rules::LINK_OUTSIDE, format!("{name} is a link to {}, outside the target folder.", entry.target)));
             }
         }

@@ -131,11 +131,11 @@ fn names(scan: &mut Scan<'_>, place: &Place, entry: &Entry, seen: &mut HashMap<S
             Finding::new(&rules::TRAVERSAL, &place.member, format!("Unpacking would write {name}, which lies outside the target folder.")).at(at).key(&name),
         );
     }
-    if let Some(first) = seen.insert(path::normal(&name), entry.start) {
-        if first != entry.start {
-            let explanation = format!("{name} exists twice; which one is loaded depends on the reader.");
-            scan.add(Finding::new(&rules::DUPLICATE_MEMBER, &place.member, explanation).at(at).key(&name));
-        }
+    if let Some(first) = seen.insert(path::normal(&name), entry.start)
+        && first != entry.start
+    {
+        let explanation = format!("{name} exists twice; which one is loaded depends on the reader.");
+        scan.add(Finding::new(&rules::DUPLICATE_MEMBER, &place.member, explanation).at(at).key(&name));
     }
 }
 
@@ -295,10 +295,10 @@ fn check_stored(scan: &mut Scan<'_>, inside: &Place, entry: &Entry, packed: &Win
     if packed.len() > STORED_CRC_BYTES_MAX {
         return;
     }
-    if let Ok(bytes) = read_range(packed, 0, packed.len(), STORED_CRC_BYTES_MAX) {
-        if crc32(&bytes) != entry.header.crc {
-            bad_crc(scan, inside, entry);
-        }
+    if let Ok(bytes) = read_range(packed, 0, packed.len(), STORED_CRC_BYTES_MAX)
+        && crc32(&bytes) != entry.header.crc
+    {
+        bad_crc(scan, inside, entry);
     }
 }
 

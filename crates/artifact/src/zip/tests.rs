@@ -122,7 +122,8 @@ fn a_malicious_checkpoint_names_member_and_call() {
 
 #[test]
 fn lies_in_headers_do_not_hide_the_body() {
-    let lies: [(&str, &dyn Fn(&mut Item)); 4] = [
+    type Lie<'l> = (&'l str, &'l dyn Fn(&mut Item));
+    let lies: [Lie<'_>; 4] = [
         ("PICKET-ARC-006", &|item| item.crc = Some(0xdead_beef)),
         ("PICKET-ARC-007", &|item| item.flags = 1),
         ("PICKET-ARC-005", &|item| item.local_name = Some(b"model/other".to_vec())),
