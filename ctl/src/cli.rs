@@ -58,6 +58,9 @@ pub(crate) enum Command {
     /// Tokens that let a host in, once
     #[command(subcommand)]
     Tokens(Tokens),
+    /// Judge model files and archives on this machine, without any server
+    #[command(after_help = "Exit codes: 0 nothing found, 1 findings, 2 could not finish.")]
+    Scan(Scan),
     /// The server itself
     #[command(subcommand)]
     Server(Server),
@@ -216,6 +219,45 @@ pub(crate) enum Tokens {
         /// Id of the token
         id: String,
     },
+}
+
+#[derive(Args)]
+pub(crate) struct Scan {
+    /// Files and folders; `-` reads one file from stdin
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Exit with 1 from this severity on; lesser findings are printed all the same
+    #[arg(long, value_enum, default_value = "low", value_name = "SEVERITY")]
+    pub(crate) fail_on: Threshold,
+    /// sha256 of files of any size, which reads every byte
+    #[arg(long)]
+    pub(crate) digest: bool,
+    /// Files judged at once; one a core where not given
+    #[arg(long, default_value_t = 0, value_name = "N", hide_default_value = true)]
+    pub(crate) threads: usize,
+}
+
+/// OCSF severities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Threshold {
+    Informational,
+    Low,
+    Medium,
+    High,
+    Critical,
+}
+
+impl Threshold {
+    /// The severity it names.
+    pub(crate) fn severity(self) -> picket_artifact::Severity {
+        match self {
+            Self::Informational => picket_artifact::Severity::Informational,
+            Self::Low => picket_artifact::Severity::Low,
+            Self::Medium => picket_artifact::Severity::Medium,
+            Self::High => picket_artifact::Severity::High,
+            Self::Critical => picket_artifact::Severity::Critical,
+        }
+    }
 }
 
 #[derive(Subcommand)]

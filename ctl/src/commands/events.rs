@@ -86,7 +86,7 @@ impl<'a> Printer<'a> {
     fn print(&mut self, events: &[Value]) -> Result<(), CtlError> {
         match self.output.format {
             Format::Table => self.table.print(self.output, events),
-            Format::Json | Format::Jsonl => events.iter().try_for_each(|event| self.output.json_line(event)),
+            Format::Json | Format::Jsonl | Format::Sarif => events.iter().try_for_each(|event| self.output.json_line(event)),
         }
     }
 }

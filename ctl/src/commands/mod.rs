@@ -3,6 +3,7 @@
 mod events;
 mod hosts;
 mod reference;
+pub(crate) mod scan;
 mod server;
 mod sign_in;
 mod sql;
@@ -26,6 +27,8 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), CtlError> {
         Command::Events(command) => events::run(command, context, output).await,
         Command::Sql(sql) => sql::run(sql, context, output).await,
         Command::Tokens(command) => tokens::run(command, context, output).await,
+        // Answered before anything for a server is set up.
+        Command::Scan(_) => Ok(()),
         Command::Server(command) => server::run(&command, context, output).await,
         Command::Audit { limit } => server::audit(limit, context, output).await,
         Command::Completion { shell } => reference::completion(shell),

@@ -22,6 +22,8 @@ pub(crate) enum Format {
     Json,
     /// One value a line
     Jsonl,
+    /// SARIF 2.1.0; only `scan` prints it
+    Sarif,
 }
 
 /// Where and how to print.
