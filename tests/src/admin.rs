@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use picket_proto::v1::{
-    CreateTokenRequest, SignInRequest, StatusRequest, StatusResponse, TailRequest, TailResponse, auth_client::AuthClient, events_client::EventsClient,
-    server_client::ServerClient, tokens_client::TokensClient,
+    CreateTokenRequest, SearchRequest, SearchResponse, SignInRequest, SqlRequest, StatusRequest, StatusResponse, TailRequest, TailResponse,
+    auth_client::AuthClient, events_client::EventsClient, server_client::ServerClient, sql_response, tokens_client::TokensClient,
 };
 use tonic::{Request, Streaming, metadata::AsciiMetadataValue, transport::Channel};
 
@@ -50,5 +50,24 @@ impl Admin {
     pub async fn tail(&self, query: &str, last: u32) -> Result<Streaming<TailResponse>> {
         let request = self.request(TailRequest { query: query.to_owned(), last });
         Ok(EventsClient::new(self.channel.clone()).tail(request).await.context("tail")?.into_inner())
+    }
+
+    /// Runs a query to its end; gives its rows.
+    pub async fn sql(&self, sql: &str) -> Result<Vec<Vec<serde_json::Value>>> {
+        let request = self.request(SqlRequest { sql: sql.to_owned(), row_limit: 100_000, timeout_s: 300 });
+        let mut parts = EventsClient::new(self.channel.clone()).sql(request).await.with_context(|| sql.to_owned())?.into_inner();
+        let mut rows = Vec::new();
+        while let Some(part) = parts.message().await.with_context(|| sql.to_owned())? {
+            if let Some(sql_response::Part::Rows(more)) = part.part {
+                rows.extend(more.rows.into_iter().map(picket_proto::values::from_list));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The newest events that match.
+    pub async fn search(&self, query: &str, limit: u32) -> Result<SearchResponse> {
+        let request = self.request(SearchRequest { query: query.to_owned(), limit, ..SearchRequest::default() });
+        Ok(EventsClient::new(self.channel.clone()).search(request).await.with_context(|| query.to_owned())?.into_inner())
     }
 }

@@ -19,7 +19,8 @@ const AGENTS: usize = 16;
 const BATCH: u32 = 500;
 const RUN: Duration = Duration::from_secs(10);
 
-fn deployment() -> Result<(Deployment, Admin)> {
+/// A server and an admin who speaks to it without a command line between.
+pub(crate) fn deployment() -> Result<(Deployment, Admin)> {
     let deployment = Deployment::start(&ServerOptions::default())?;
     let code = deployment.server.sign_in_code()?;
     let admin = deployment.block_on(Admin::sign_in(deployment.server.api_address(), &code))?;
