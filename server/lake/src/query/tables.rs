@@ -159,9 +159,3 @@ impl SchemaProvider for Tables {
         name == EVENTS || VIEWS.iter().any(|view| view.name == name)
     }
 }
-
-/// Schema of a view, for the docs and tests.
-#[cfg(test)]
-pub(super) fn view_names() -> Vec<&'static str> {
-    VIEWS.iter().map(|view| view.name).collect()
-}
