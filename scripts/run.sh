@@ -64,6 +64,9 @@ listen = "127.0.0.1:${PORT[api]}"
 
 [metrics]
 listen = "127.0.0.1:${PORT[metrics]}"
+
+[log]
+filter = "info,buoyant_kernel=warn,deltalake_core=warn"
 TOML
   [[ -e $STATE/agent.toml ]] || cat >"$STATE/agent.toml" <<TOML
 # Made by \`make up\` once and kept; every other key has its default (docs/configuration.md).
@@ -72,6 +75,10 @@ run_dir = "$STATE/run/agent"
 
 [server]
 url = "https://127.0.0.1:${PORT[agents]}"
+
+# Of this state folder alone: another agent on this host keeps its own.
+[sensor]
+pin_dir = "/sys/fs/bpf/picket-$(cksum <<<"$STATE" | cut -d ' ' -f 1)"
 TOML
 }
 

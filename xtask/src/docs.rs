@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::lexer::{Kind, Language, tokens};
+use crate::lexer::{Kind, Language, test_ranges, tokens};
 use crate::repo::Repo;
 
 /// Every rule of this file.
@@ -23,6 +23,7 @@ pub(crate) fn check(repo: &Repo) -> Result<Vec<String>> {
     violations.extend(api_methods(repo)?);
     violations.extend(metrics(repo)?);
     violations.extend(configuration(repo)?);
+    violations.extend(probes(repo)?);
     Ok(violations)
 }
 
@@ -301,6 +302,39 @@ fn configuration(repo: &Repo) -> Result<Vec<String>> {
     Ok(missing.chain(stale).collect())
 }
 
+/// Every probe that the loader reports stands in docs/probes.md with its test and the other way round.
+fn probes(repo: &Repo) -> Result<Vec<String>> {
+    let reported = probe_names(&repo.read("ebpf/src/probes.rs")?);
+    let document = repo.read("docs/probes.md")?;
+    let documented: BTreeSet<String> =
+        document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |")).map(|(name, _)| name.to_owned()).collect();
+    let missing = reported.difference(&documented).map(|name| format!("docs/probes.md does not name the probe `{name}`"));
+    let stale = documented.difference(&reported).map(|name| format!("docs/probes.md names the probe `{name}`, which the loader does not report"));
+    let untested = document
+        .lines()
+        .filter(|line| line.starts_with("| `") && !line.contains("](../ebpf/tests/"))
+        .map(|line| format!("docs/probes.md: no test linked: {line}"));
+    Ok(missing.chain(stale).chain(untested).collect())
+}
+
+/// Texts of two words or more joined by `_` that stand as a probe's name: `name: "…"`, `state("…"`, `("…", "<program>")`.
+fn probe_names(source: &str) -> BTreeSet<String> {
+    let all = tokens(source, Language::Rust);
+    let tests = test_ranges(&all);
+    let mut found = BTreeSet::new();
+    for (index, window) in all.windows(3).enumerate() {
+        let [first, second, third] = window else { continue };
+        let Kind::Text(name) = &third.kind else { continue };
+        let named = first.is_word("name") && second.is(':') || first.is_word("state") && second.is('(');
+        // The dispatcher's pair: a list of (name, program).
+        let paired = second.is('(') && (first.is('[') || first.is(',')) && all.get(index + 4).is_some_and(|token| matches!(token.kind, Kind::Text(_)));
+        if (named || paired) && name.contains('_') && !tests.iter().any(|range| range.contains(&index)) {
+            found.insert(name.clone());
+        }
+    }
+    found
+}
+
 /// Fields of a struct of structs, as dotted keys.
 fn keys(source: &str, root: &str) -> BTreeSet<String> {
     let structs = structs(source);
@@ -422,6 +456,12 @@ mod tests {
     fn keys_are_read_from_the_structs() {
         let source = "pub struct Root { pub dir: PathBuf, pub api: Api, pub list: Vec<String> } impl Root { pub fn x(&self) {} } pub struct Api { pub listen: SocketAddr, }";
         assert_eq!(keys(source, "Root").into_iter().collect::<Vec<_>>(), ["api.listen", "dir", "list"]);
+    }
+
+    #[test]
+    fn probes_are_read_from_the_loader() {
+        let source = r#"const P: &[Probe] = &[Probe { name: "file_open", hook: "x_y" }]; fn f() { for (a, b) in [("call_entry", "sys"), ("call_exit", "sys")] {} state("file_sweep", "h"); }"#;
+        assert_eq!(probe_names(source).into_iter().collect::<Vec<_>>(), ["call_entry", "call_exit", "file_open", "file_sweep"]);
     }
 
     #[test]

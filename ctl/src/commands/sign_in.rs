@@ -45,12 +45,12 @@ pub(super) async fn login(login: Login, output: &Output) -> Result<(), CtlError>
         token: Some(answer.token),
         token_expires_at: when::from_wire(answer.expires_at.as_ref()).map(|at| at.to_string()),
     };
-    let until = context.token_expires_at.clone();
+    let until = when::from_wire(answer.expires_at.as_ref()).map(|at| format!(" until {}", when::date(Some(at)))).unwrap_or_default();
     let session = Session::of(&context).await;
     contexts.contexts.insert(name.clone(), context);
     contexts.current = Some(name.clone());
     contexts.save()?;
-    output.note(&format!("signed in to {shown} as {}{}; context `{name}`", answer.user, until.map(|until| format!(" until {until}")).unwrap_or_default()));
+    output.note(&format!("signed in to {shown} as {}{}; context `{name}`", answer.user, until));
     warn_of_skew(&session?, output).await
 }
 
