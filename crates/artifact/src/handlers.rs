@@ -20,7 +20,7 @@ pub(crate) fn examine_as(scan: &mut Scan<'_>, source: &dyn Source, place: &Place
         Format::Gzip | Format::Bzip2 | Format::Xz | Format::Zstd | Format::Lz4 | Format::LzmaAlone | Format::Zlib => {
             compressed::examine_compressed(scan, source, place, format)
         }
-        Format::Text | Format::Json | Format::Yaml | Format::Xml | Format::Python | Format::Pth | Format::Jinja => {
+        Format::Text | Format::Json | Format::Yaml | Format::Xml | Format::Python | Format::Pth | Format::Jinja | Format::Script => {
             text::examine_text(scan, source, place, format)
         }
         // No loader runs an image; what could be appended to it was looked for.

@@ -16,17 +16,22 @@
 //! assert_eq!(report.findings[0].evidence.value.as_deref(), Some("os.system('id')"));
 //! ```
 
+mod base64;
 mod compressed;
+mod config;
 mod detect;
 mod format;
 mod gguf;
 mod handlers;
 mod jinja;
+mod json;
+mod keras;
 mod literal;
 mod numpy;
 mod options;
 mod path;
 mod pickle;
+mod python;
 mod report;
 pub mod rules;
 mod safetensors;

@@ -179,7 +179,7 @@ const PROMISES: &[(&str, &[Format])] = &[
     ("hdf5", &[Format::Hdf5, Format::KerasH5]),
     ("tflite", &[Format::Tflite]),
     ("keras", &[Format::KerasV3, Format::Hdf5, Format::KerasH5]),
-    ("json", &[Format::Json, Format::Text]),
+    ("json", &[Format::Json, Format::Text, Format::Skops, Format::Notebook]),
     ("png", &[Format::Image]),
     ("jpg", &[Format::Image]),
     ("pt", &[Format::PytorchZip, Format::TorchScript, Format::PytorchLegacy, Format::PytorchTar, Format::Pickle, Format::Zip, Format::Tar]),

@@ -1,12 +1,73 @@
-//! Text that lies around models: by now only told from data and checked to be text to its end.
+//! Text around models: told apart by content and use, read whole, and searched for credentials.
+
+mod secrets;
+#[cfg(test)]
+mod tests;
+mod xml;
 
 use crate::Format;
+use crate::config::yaml;
+use crate::jinja;
+use crate::json::{self, JsonError};
+use crate::python::{self, Context};
 use crate::scan::{Claim, Place, Scan};
-use picket_bounded::Source;
+use picket_bounded::{Source, read_range};
+
+/// Text held at once. Larger files are data sets, which are not judged as code.
+const TEXT_BYTES_MAX: u64 = 64 << 20;
 
 pub(crate) fn examine_text(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, format: Format) -> Claim {
-    if !matches!(format, Format::Text) {
-        scan.incomplete(place, &format!("the format {format} is recognised and not examined"));
-    }
+    let whole = Claim { format, end: source.len() };
+    let bytes = match read_range(source, 0, source.len(), TEXT_BYTES_MAX) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            scan.failed(place, &error);
+            return whole;
+        }
+    };
+    secrets::examine(scan, place, &bytes);
+    let text = String::from_utf8_lossy(&bytes);
+    let format = match format {
+        Format::Json => match json::parse(&text) {
+            Ok(document) => json::examine_json(scan, place, &document),
+            // One document a line, or no JSON at all: data that no loader takes as configuration.
+            Err(JsonError::Syntax(_)) => Format::Text,
+            Err(JsonError::Limit(why)) => {
+                scan.incomplete(place, why);
+                Format::Json
+            }
+        },
+        Format::Python => {
+            python::examine_code(scan, place, &text, &Context { key: None, import_time: place.name != "setup.py" });
+            Format::Python
+        }
+        Format::Script if text.lines().next().is_some_and(|first| first.contains("python")) => {
+            python::examine_code(scan, place, &text, &Context { key: None, import_time: false });
+            Format::Script
+        }
+        Format::Pth => {
+            python::examine_start_up(scan, place, &text);
+            Format::Pth
+        }
+        Format::Jinja => {
+            jinja::examine_template(scan, place, &place.name, &text);
+            Format::Jinja
+        }
+        Format::Yaml => {
+            yaml::examine_yaml(scan, place, &text);
+            Format::Yaml
+        }
+        Format::Xml => {
+            xml::examine_xml(scan, place, &text);
+            Format::Xml
+        }
+        other => {
+            // YAML needs no extension to be loaded as YAML.
+            if text.contains("!!python/") || text.contains("tag:yaml.org,2002:python/") {
+                yaml::examine_yaml(scan, place, &text);
+            }
+            other
+        }
+    };
     Claim { format, end: source.len() }
 }
