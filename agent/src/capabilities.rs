@@ -11,21 +11,25 @@ fn exclusions() -> Vec<String> {
     vec![format!("the agent's own activity (process {})", std::process::id())]
 }
 
-fn asset_class(config: &Config, id: u32) -> &'static str {
-    let position = usize::try_from(id).unwrap_or(usize::MAX).wrapping_sub(1);
-    config.watch.get(position).map_or("", |watch| watch.asset_class.name())
+fn asset_class(config: &Config, path: &std::path::Path) -> &'static str {
+    config.watch.iter().find(|watch| watch.path == path).map_or("", |watch| watch.asset_class.name())
 }
 
 /// As an event.
 pub(crate) fn event(snapshot: &SensorSnapshot, config: &Config) -> Event {
+    own_event(Activity::Sensor(SensorState { kind: SensorStateKind::Capabilities, report: json(snapshot, config) }), wall_now())
+}
+
+/// As JSON.
+pub(crate) fn json(snapshot: &SensorSnapshot, config: &Config) -> serde_json::Value {
     let probes: Vec<_> =
         snapshot.probes.iter().map(|probe| json!({ "name": probe.name, "hook": probe.hook, "attached": probe.attached, "reason": probe.reason })).collect();
     let watches: Vec<_> = snapshot
         .watches
         .iter()
-        .map(|watch| json!({ "path": watch.path, "asset_class": asset_class(config, watch.id), "active": watch.active, "reason": watch.reason }))
+        .map(|watch| json!({ "path": watch.path, "asset_class": asset_class(config, &watch.path), "active": watch.active, "reason": watch.reason }))
         .collect();
-    let report = json!({
+    json!({
         "agent_version": env!("CARGO_PKG_VERSION"),
         "kernel": snapshot.kernel.release,
         "btf": snapshot.kernel.btf,
@@ -34,8 +38,7 @@ pub(crate) fn event(snapshot: &SensorSnapshot, config: &Config) -> Event {
         "probes": probes,
         "watches": watches,
         "exclusions": exclusions(),
-    });
-    own_event(Activity::Sensor(SensorState { kind: SensorStateKind::Capabilities, report }), wall_now())
+    })
 }
 
 /// As the server is told.
@@ -48,7 +51,7 @@ pub(crate) fn report(snapshot: &SensorSnapshot, config: &Config) -> v1::Capabili
     };
     let watch = |watch: &picket_ebpf::WatchState| v1::Watch {
         path: watch.path.to_string_lossy().into_owned(),
-        asset_class: asset_class(config, watch.id).to_owned(),
+        asset_class: asset_class(config, &watch.path).to_owned(),
         active: watch.active,
         reason: watch.reason.clone(),
     };

@@ -2,9 +2,9 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::{config::Config, run_stdout};
+use crate::{config::Config, daemon, enrol, identity, run_stdout, status};
 
 const CONFIG: &str = "/etc/picket-agent/picket-agent.toml";
 
@@ -20,18 +20,49 @@ struct Cli {
 enum Command {
     /// Run in the foreground until SIGTERM or SIGINT.
     Run {
-        /// Configuration file. Without it, and without the default file, the built-in defaults hold.
+        /// Configuration file. Without it, and without /etc/picket-agent/picket-agent.toml, the built-in defaults hold.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
         /// Print OCSF 1.8.0 events as NDJSON instead of sending them; needs no server and keeps nothing.
         #[arg(long)]
         stdout: bool,
     },
+    /// Enrol this host with a single-use token.
+    #[command(alias = "enrol")]
+    Enroll {
+        /// Address of the server's agent port.
+        #[arg(long, value_name = "https://HOST:PORT")]
+        server: String,
+        /// File that holds the token; a token on the command line would stand in every process list.
+        #[arg(long, value_name = "FILE")]
+        token_file: PathBuf,
+        /// Configuration file; it names the state folder.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Enrol as a new device although this host is enrolled.
+        #[arg(long)]
+        again: bool,
+    },
+    /// Ask the running agent how it is.
+    Status {
+        /// Configuration file of that agent.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// For people or for programs.
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
     /// Work with the configuration.
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Table,
+    Json,
 }
 
 #[derive(Subcommand)]
@@ -44,8 +75,7 @@ enum ConfigCommand {
 }
 
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli.command) {
+    match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("picket-agent: {error:#}");
@@ -58,11 +88,29 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Run { config, stdout } => {
             log_to_stderr();
-            let config = load(config)?.0;
-            if stdout { run_stdout::run(&config) } else { anyhow::bail!("x") }
+            let (config, file) = load(config)?;
+            if stdout { run_stdout::run(&config) } else { daemon::run(config, file) }
+        }
+        Command::Enroll { server, token_file, config, again } => {
+            let (config, _) = load(config)?;
+            let server = identity::server_url(&server).map_err(|reason| anyhow::anyhow!("--server {server}: {reason}"))?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let identity = runtime.block_on(enrol::enrol(&config, &server, &token_file, again))?;
+            println!("enrolled as device {}", identity.device_uid);
+            Ok(())
+        }
+        Command::Status { config, format } => {
+            let (config, _) = load(config)?;
+            let status = status::ask(&config.status_socket())?;
+            match format {
+                Format::Table => print!("{}", status::table(&status)),
+                Format::Json => println!("{status:#}"),
+            }
+            Ok(())
         }
         Command::Config { command: ConfigCommand::Check { file } } => {
-            Config::read(&file)?;
+            let config = Config::read(&file)?;
+            crate::enrich::Roles::load(config.roles_file.as_deref())?;
             println!("{}: good", file.display());
             Ok(())
         }

@@ -1,19 +1,33 @@
 //! `picket-agent`: what the kernel saw on this host, to the investigation server.
 
 mod boot;
+mod budget;
 mod capabilities;
+mod checkpoint;
 mod cli;
 mod config;
+mod daemon;
+mod dial;
 mod enrich;
+mod enrol;
 mod identity;
+mod inventory;
 mod loss;
 mod pipeline;
+mod privileges;
 mod process_table;
 mod queue;
+mod reload;
 mod run_stdout;
 mod sensor;
+mod spooler;
 mod start;
+mod state;
+mod status;
 mod stdout;
+mod supervisor;
+mod uplink;
+mod watches;
 
 use std::process::ExitCode;
 

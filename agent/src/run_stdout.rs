@@ -44,7 +44,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     }
     let ledger = Arc::<LossLedger>::default();
     let (sink, events) = mpsc::sync_channel(CHUNKS_MAX);
-    let running = start::start(loaded, config, boot, &ledger, sink)?;
+    let running = start::start(loaded, config, boot, &ledger, sink, Arc::default())?;
     let (ended, end) = mpsc::channel();
     let by_signal = ended.clone();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {

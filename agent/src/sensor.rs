@@ -1,7 +1,7 @@
 //! The reader of the ring buffer: a thread on a timer that does no I/O and waits for nobody.
 
 use std::{
-    sync::{Arc, mpsc},
+    sync::{Arc, atomic::Ordering, mpsc},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -14,10 +14,13 @@ use crate::{
     boot::wall_now,
     loss::{LossLedger, Pending, RECORD_CLASSES},
     queue::{Batch, QueueSender, record_class},
+    supervisor::Beats,
 };
 
 /// One read of the ring at most: a burst must not become one huge batch.
 const DRAIN_BYTES_MAX: usize = 256 << 10;
+/// Resolving some hundred paths takes milliseconds; the caller has looked at each before, so that none hangs here.
+const SET_WATCHES_MAX: Duration = Duration::from_secs(30);
 /// How often the kernel's counters are read.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
@@ -35,7 +38,7 @@ pub(crate) struct SensorSnapshot {
 pub(crate) type SharedSnapshot = Arc<ArcSwap<SensorSnapshot>>;
 
 enum Request {
-    Watches(Vec<WatchSpec>),
+    Watches(Vec<WatchSpec>, mpsc::SyncSender<()>),
     Stop,
 }
 
@@ -47,22 +50,43 @@ pub(crate) struct SensorThread {
 
 impl SensorThread {
     /// Starts reading. `watches` are already set in `sensor`.
-    pub(crate) fn start(sensor: Sensor, queue: QueueSender, ledger: Arc<LossLedger>, snapshot: SharedSnapshot, interval: Duration) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        sensor: Sensor,
+        queue: QueueSender,
+        ledger: Arc<LossLedger>,
+        snapshot: SharedSnapshot,
+        interval: Duration,
+        beats: Arc<Beats>,
+    ) -> std::io::Result<Self> {
         let (requests, inbox) = mpsc::channel();
-        let drain = Drain { sensor, queue, ledger, snapshot, inbox, interval, counted: Counters::default(), counted_at: wall_now(), dropping_since: None };
+        let drain =
+            Drain { sensor, queue, ledger, snapshot, inbox, interval, counted: Counters::default(), counted_at: wall_now(), dropping_since: None, beats };
         let thread = std::thread::Builder::new().name("sensor".to_owned()).spawn(move || drain.run())?;
         Ok(Self { requests, thread })
     }
 
-    /// Sets the watches; the snapshot shows what became of them.
-    pub(crate) fn set_watches(&self, watches: Vec<WatchSpec>) {
-        let _ = self.requests.send(Request::Watches(watches));
+    /// A handle for other threads.
+    pub(crate) fn watches(&self) -> WatchSetter {
+        WatchSetter { requests: self.requests.clone() }
     }
 
     /// Detaches the probes, hands over what is still in the ring, and ends.
     pub(crate) fn stop(self) -> std::thread::Result<Sensor> {
         let _ = self.requests.send(Request::Stop);
         self.thread.join()
+    }
+}
+
+/// Sets the watches of the running sensor.
+pub(crate) struct WatchSetter {
+    requests: mpsc::Sender<Request>,
+}
+
+impl WatchSetter {
+    /// The snapshot shows what became of them. False where the sensor did not answer.
+    pub(crate) fn set(&self, watches: Vec<WatchSpec>) -> bool {
+        let (done, answer) = mpsc::sync_channel(1);
+        self.requests.send(Request::Watches(watches, done)).is_ok() && answer.recv_timeout(SET_WATCHES_MAX).is_ok()
     }
 }
 
@@ -76,6 +100,7 @@ struct Drain {
     counted: Counters,
     counted_at: Timestamp,
     dropping_since: Option<Timestamp>,
+    beats: Arc<Beats>,
 }
 
 impl Drain {
@@ -83,6 +108,7 @@ impl Drain {
         let mut next_count = Instant::now();
         loop {
             let begin = Instant::now();
+            self.beats.sensor.fetch_add(1, Ordering::Relaxed);
             while self.drain() {}
             if begin >= next_count {
                 next_count = begin + COUNT_EVERY;
@@ -91,9 +117,10 @@ impl Drain {
             let left = self.interval.saturating_sub(begin.elapsed());
             match self.inbox.recv_timeout(left) {
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Ok(Request::Watches(watches)) => {
+                Ok(Request::Watches(watches, done)) => {
                     let states = self.sensor.set_watches(&watches);
                     self.publish(|snapshot| snapshot.watches = states);
+                    let _ = done.try_send(());
                 }
                 Ok(Request::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => {
                     self.sensor.detach();
@@ -154,7 +181,7 @@ impl Drain {
             }
         };
         let (since, until) = (self.counted_at, wall_now());
-        let mut enter = |cause, now: [u64; 3], before: [u64; 3]| {
+        let enter = |cause, now: [u64; 3], before: [u64; 3]| {
             for ((class, now), before) in RECORD_CLASSES.into_iter().zip(now).zip(before) {
                 self.ledger.add(Pending { cause, class: Some(class), count: now.saturating_sub(before), produced: 0, since, until });
             }

@@ -18,6 +18,8 @@ use crate::{
     pipeline::{Chunk, Pipeline, Rules, Shedding, Worker, WorkerCounters},
     queue::{Batch, queue},
     sensor::{SensorSnapshot, SensorThread, SharedSnapshot},
+    supervisor::Beats,
+    watches::WatchIds,
 };
 
 /// The sensor with its probes attached and its watches set, not read yet.
@@ -25,13 +27,15 @@ pub(crate) struct Loaded {
     pub(crate) sensor: Sensor,
     pub(crate) snapshot: SharedSnapshot,
     pub(crate) rules: Arc<ArcSwap<Rules>>,
+    pub(crate) watch_ids: WatchIds,
 }
 
 impl Loaded {
     pub(crate) fn new(config: &Config, pinned: bool) -> anyhow::Result<Self> {
         let roles = Roles::load(config.roles_file.as_deref())?;
         let mut sensor = Sensor::load(&config.kernel(pinned)).context("load the kernel side")?;
-        let watches = sensor.set_watches(&config.watches());
+        let mut watch_ids = WatchIds::default();
+        let watches = sensor.set_watches(&watch_ids.specs(&config.watch));
         let snapshot = SensorSnapshot { probes: sensor.probes().to_vec(), kernel: sensor.kernel(), watches, ..SensorSnapshot::default() };
         for probe in snapshot.probes.iter().filter(|probe| !probe.attached) {
             tracing::warn!(probe = probe.name, hook = probe.hook, reason = probe.reason, "a probe is not attached");
@@ -39,7 +43,12 @@ impl Loaded {
         for watch in snapshot.watches.iter().filter(|watch| !watch.active) {
             tracing::warn!(path = %watch.path.display(), reason = watch.reason, "a watch is not active");
         }
-        Ok(Self { sensor, snapshot: Arc::new(ArcSwap::from_pointee(snapshot)), rules: Arc::new(ArcSwap::from_pointee(Rules::new(config, roles))) })
+        Ok(Self {
+            sensor,
+            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            rules: Arc::new(ArcSwap::from_pointee(Rules::new(config, roles, &watch_ids))),
+            watch_ids,
+        })
     }
 }
 
@@ -52,8 +61,15 @@ pub(crate) struct Running {
 }
 
 /// Starts reading: first what existed before, then the ring.
-pub(crate) fn start(loaded: Loaded, config: &Config, boot: Boot, ledger: &Arc<LossLedger>, sink: SyncSender<Chunk>) -> anyhow::Result<Running> {
-    let Loaded { mut sensor, snapshot, rules } = loaded;
+pub(crate) fn start(
+    loaded: Loaded,
+    config: &Config,
+    boot: Boot,
+    ledger: &Arc<LossLedger>,
+    sink: SyncSender<Chunk>,
+    beats: Arc<Beats>,
+) -> anyhow::Result<Running> {
+    let Loaded { mut sensor, snapshot, rules, .. } = loaded;
     let (sender, receiver) = queue(config.sensor.queue_bytes_max);
     let mut existing = Vec::new();
     for (what, found) in [("processes", sensor.processes()), ("flows", sensor.flows())] {
@@ -74,6 +90,6 @@ pub(crate) fn start(loaded: Loaded, config: &Config, boot: Boot, ledger: &Arc<Lo
     };
     let worker = std::thread::Builder::new().name("pipeline".to_owned()).spawn(move || worker.run())?;
     let interval = Duration::from_millis(config.sensor.drain_interval_ms);
-    let sensor = SensorThread::start(sensor, sender, Arc::clone(ledger), snapshot, interval)?;
+    let sensor = SensorThread::start(sensor, sender, Arc::clone(ledger), snapshot, interval, beats)?;
     Ok(Running { sensor, worker, counters, shedding })
 }

@@ -241,11 +241,6 @@ impl Config {
         }
     }
 
-    /// What the kernel side watches; ids count from 1 in the order of the file.
-    pub(crate) fn watches(&self) -> Vec<picket_ebpf::WatchSpec> {
-        (1_u32..).zip(&self.watch).map(|(id, watch)| picket_ebpf::WatchSpec { id, path: watch.path.clone() }).collect()
-    }
-
     /// What cannot be changed without a restart, where `new` changes it.
     pub(crate) fn restart_needed(&self, new: &Self) -> Vec<&'static str> {
         let mut needed = Vec::new();

@@ -9,7 +9,7 @@ mod users;
 pub(crate) use container::{CgroupInfo, Cgroups};
 pub(crate) use job::job_of;
 pub(crate) use proc::{ProcReader, ProcText, pairs};
-pub(crate) use roles::{Roles, RolesError};
+pub(crate) use roles::Roles;
 pub(crate) use users::Users;
 
 use std::{fs::File, io::Read, path::Path};

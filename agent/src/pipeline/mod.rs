@@ -24,6 +24,7 @@ use crate::{
     config::Config,
     enrich::{Cgroups, ProcReader, Roles, Users},
     process_table::{Entry, ProcessKey, ProcessTable},
+    watches::WatchIds,
 };
 
 pub(crate) use worker::{Chunk, Numbered, Worker, WorkerCounters};
@@ -38,11 +39,11 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    pub(crate) fn new(config: &Config, roles: Roles) -> Self {
+    pub(crate) fn new(config: &Config, roles: Roles, watches: &WatchIds) -> Self {
         let classes = |names: &[String], class| names.iter().map(|name| (name.clone(), class)).collect::<Vec<_>>();
         Self {
             roles,
-            watch_classes: (1_u32..).zip(&config.watch).map(|(id, watch)| (id, watch.asset_class.name())).collect(),
+            watch_classes: watches.classes(),
             extension_classes: classes(&config.extensions.model, "model").into_iter().chain(classes(&config.extensions.dataset, "dataset")).collect(),
         }
     }

@@ -1,0 +1,239 @@
+//! `picket-agent run`: opens the spool, loads the sensor, drops privileges, starts the threads, and ends them in order.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        mpsc::{self, SyncSender},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use picket_event::{Activity, Event, SensorState, SensorStateKind};
+use picket_spool::{Recovery, Spool};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    boot::{Boot, wall_now},
+    budget::{Budget, Meter, Usage},
+    capabilities,
+    checkpoint::losses_of_the_last_run,
+    config::Config,
+    dial::with_sources,
+    loss::LossLedger,
+    pipeline::Chunk,
+    privileges,
+    reload::{Reload, file_hash},
+    spooler::Spooler,
+    start::{self, Loaded, Running},
+    state::{AgentState, ConfigState, cpus},
+    status::StatusSocket,
+    stdout::own_event,
+    supervisor::{Beats, Supervisor},
+    uplink::{LinkStatus, Uplink},
+};
+
+/// Chunks between pipeline and spooler.
+const CHUNKS_MAX: usize = 8;
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
+/// At the end: for the server to take what is left. The spool keeps what it does not take.
+const SEND_REST_MAX: Duration = Duration::from_secs(5);
+
+/// Everything that runs.
+struct Agent {
+    state: Arc<AgentState>,
+    running: Running,
+    spooler: JoinHandle<bool>,
+    beats: Arc<Beats>,
+    /// The agent's own events; dropped before the spooler can end.
+    events: SyncSender<Chunk>,
+    reload: Option<notify::RecommendedWatcher>,
+    synced: watch::Receiver<u64>,
+}
+
+pub(crate) fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
+    let boot = Boot::current().context("read the boot id")?;
+    let (spool, recovery) = Spool::open(config.spool()).context("open the spool")?;
+    tracing::info!(?recovery, "the spool is open");
+    let loaded = Loaded::new(&config, true)?;
+    let first = first_events(&loaded, &config, &recovery, &boot);
+    privileges::drop_unneeded()?;
+    let agent = start(config, file, boot, spool, &recovery, loaded, first)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("agent").enable_all().build()?;
+    let result = runtime.block_on(serve(agent));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+fn first_events(loaded: &Loaded, config: &Config, recovery: &Recovery, boot: &Boot) -> Vec<Event> {
+    let report =
+        serde_json::json!({ "agent_version": env!("CARGO_PKG_VERSION"), "boot_id": boot.id, "unclean": recovery.unclean, "torn_frames": recovery.torn_frames });
+    let mut events = losses_of_the_last_run(recovery, loaded.sensor.previous().as_ref(), boot.bytes());
+    events.push(own_event(Activity::Sensor(SensorState { kind: SensorStateKind::Started, report }), wall_now()));
+    events.push(capabilities::event(&loaded.snapshot.load(), config));
+    events
+}
+
+fn start(config: Config, file: Option<PathBuf>, boot: Boot, spool: Spool, recovery: &Recovery, loaded: Loaded, first: Vec<Event>) -> anyhow::Result<Agent> {
+    let (ledger, beats) = (Arc::<LossLedger>::default(), Arc::<Beats>::default());
+    let (told, synced) = watch::channel(spool.state().synced_seq);
+    let mut spooler = Spooler::new(spool.clone(), Arc::clone(&ledger), boot.bytes(), told, Arc::clone(&beats)).context("start the encoder")?;
+    if spooler.store_own(first)
+        && let Err(error) = spool.lost_reported(&recovery.lost)
+    {
+        tracing::warn!(error = with_sources(&error), "lost ranges may be told twice");
+    }
+    let (snapshot, rules, watch_ids) = (Arc::clone(&loaded.snapshot), Arc::clone(&loaded.rules), loaded.watch_ids.clone());
+    let (events, chunks) = mpsc::sync_channel(CHUNKS_MAX);
+    let running = start::start(loaded, &config, boot.clone(), &ledger, events.clone(), Arc::clone(&beats))?;
+    let spooler = std::thread::Builder::new().name("spooler".to_owned()).spawn(move || spooler.run(&chunks, "asked to stop"))?;
+    let config_state = file.as_ref().map(|file| ConfigState { file: file.display().to_string(), hash: file_hash(file), ..ConfigState::default() });
+    let state = Arc::new(AgentState {
+        boot,
+        started: Instant::now(),
+        config: Arc::new(ArcSwap::from_pointee(config)),
+        config_state: ArcSwap::from_pointee(config_state.unwrap_or_default()),
+        snapshot,
+        spool,
+        ledger,
+        counters: Arc::clone(&running.counters),
+        shedding: Arc::clone(&running.shedding),
+        usage: ArcSwap::from_pointee(Usage::default()),
+        link: LinkStatus::default(),
+    });
+    let reload = file.map(|file| {
+        Reload { file, state: Arc::clone(&state), rules, sensor: running.sensor.watches(), watch_ids: Mutex::new(watch_ids), events: events.clone() }.start()
+    });
+    let reload = match reload {
+        Some(Ok(guard)) => Some(guard),
+        Some(Err(error)) => {
+            tracing::warn!(%error, "the configuration file is not watched: changes need a restart");
+            None
+        }
+        None => None,
+    };
+    Ok(Agent { state, running, spooler, beats, events, reload, synced })
+}
+
+async fn serve(agent: Agent) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let state = &agent.state;
+    let path = state.config.load().status_socket();
+    let socket = StatusSocket::bind(&path).with_context(|| format!("open {}", path.display()))?;
+    let status = tokio::spawn(socket.serve(Arc::clone(state)));
+    let uplink = Uplink {
+        config: Arc::clone(&state.config),
+        spool: state.spool.clone(),
+        synced: agent.synced.clone(),
+        ledger: Arc::clone(&state.ledger),
+        reports: Arc::clone(state),
+        status: state.link.clone(),
+        heartbeat_every: HEARTBEAT_EVERY,
+        stop: stop.clone(),
+    };
+    let uplink = tokio::spawn(uplink.run());
+    let (mut term, mut int, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+    let mut supervisor = Supervisor::new();
+    supervisor.ready();
+    let mut watch = Watch::new();
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    let broken = loop {
+        tokio::select! {
+            _ = term.recv() => break None,
+            _ = int.recv() => break None,
+            // A terminal that closes is no reason to stop watching.
+            _ = hangup.recv() => {}
+            _ = second.tick() => {
+                watch.second(state);
+                supervisor.tick(&agent.beats);
+                supervisor.status(&watch.line(state));
+                if agent.spooler.is_finished() || agent.running.worker.is_finished() {
+                    break Some(anyhow::anyhow!("a thread of the agent ended: see the log"));
+                }
+            }
+        }
+    };
+    supervisor.stopping();
+    let state = Arc::clone(&agent.state);
+    let clean = finish(agent).await;
+    send_rest(&state).await;
+    stop.cancel();
+    let _ = uplink.await;
+    status.abort();
+    let _ = status.await;
+    if clean? && broken.is_none() {
+        state.spool.close().context("close the spool")?;
+    }
+    broken.map_or(Ok(()), Err)
+}
+
+/// Ends the threads in the order of the events. True where everything is stored and told.
+async fn finish(agent: Agent) -> anyhow::Result<bool> {
+    tokio::task::spawn_blocking(move || {
+        let Agent { running, spooler, events, reload, .. } = agent;
+        // The reload thread holds a sender too and ends with its watcher.
+        drop(reload);
+        drop(events);
+        let sensor = running.sensor.stop();
+        let worker = running.worker.join();
+        let clean = spooler.join();
+        match (sensor, worker, clean) {
+            (Ok(_), Ok(()), Ok(clean)) => Ok(clean),
+            _ => anyhow::bail!("a thread of the agent panicked: see the log"),
+        }
+    })
+    .await?
+}
+
+async fn send_rest(state: &AgentState) {
+    let until = Instant::now() + SEND_REST_MAX;
+    while state.spool.state().events() > 0 && state.link.load().state == "connected" && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Measures the agent once a second.
+struct Watch {
+    meter: Meter,
+    budget: Budget,
+    over_memory: bool,
+}
+
+impl Watch {
+    fn new() -> Self {
+        Self { meter: Meter::new(), budget: Budget::default(), over_memory: false }
+    }
+
+    fn second(&mut self, state: &AgentState) {
+        let (before, now) = (**state.usage.load(), self.meter.measure(state.snapshot.load().run_time_ns));
+        // Smoothed over about ten seconds: a heartbeat tells the last interval, not the last moment.
+        let usage = Usage { cpu_percent: before.cpu_percent.mul_add(0.9, now.cpu_percent * 0.1), rss_bytes: now.rss_bytes };
+        state.usage.store(Arc::new(usage));
+        let limits = &state.config.load().budget;
+        let level = state.shedding.level();
+        #[expect(clippy::cast_precision_loss, reason = "at most a day")]
+        let new = self.budget.note(level, usage.cpu_percent / cpus(), limits.cpu_percent, 1.0, limits.over_seconds as f64);
+        if new != level {
+            tracing::warn!(cpu_percent = usage.cpu_percent, from = level, to = new, "the budget changes what is shed");
+            state.shedding.set(new);
+        }
+        let over = usage.rss_bytes > limits.memory_bytes_max;
+        if over && !self.over_memory {
+            tracing::warn!(rss_bytes = usage.rss_bytes, memory_bytes_max = limits.memory_bytes_max, "the agent uses more memory than its budget");
+        }
+        self.over_memory = over;
+    }
+
+    #[expect(clippy::unused_self, reason = "what the watch saw last stands in the state")]
+    fn line(&self, state: &AgentState) -> String {
+        let (spool, usage) = (state.spool.state(), **state.usage.load());
+        format!("{}, {} events waiting, {:.1} % CPU, {} MiB", state.link.load().state, spool.events(), usage.cpu_percent, usage.rss_bytes >> 20)
+    }
+}
