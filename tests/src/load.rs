@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
+use picket_event::Timestamp;
 use picket_proto::v1::{EventBatch, Heartbeat, agent_message, server_message};
 use serde::Serialize;
 
@@ -80,7 +81,7 @@ impl FramePool {
     pub fn new(seed: u64, frames: u32, batch: u32) -> Result<Self> {
         let mut pool = Vec::new();
         for host in 0..frames {
-            let mut generator = Generator::new(seed, host);
+            let mut generator = Generator::new(seed, host).starting_at(Timestamp(now_ns()));
             let events: Vec<_> = (0..batch).map(|_| generator.next_event()).collect();
             pool.push(Bytes::from(picket_proto::frame::encode(&events)?));
         }

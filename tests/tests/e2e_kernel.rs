@@ -142,7 +142,7 @@ fn an_artifact_is_copied_read_by_mmap_and_removed() {
     let launches = ctl.search("process.cmd_line:*stolen-weights* class:process", 100);
     let launches = launches.or_else(|_| ctl.search("stolen-weights class:process", 100)).unwrap();
     assert!(launches.iter().any(|row| row["activity_id"] == 1 && row["process"]["name"] == "cp"), "{launches:#?}");
-    let counted = ctl.number(&format!("SELECT count(*) FROM files WHERE file_path = '{}'", copy.display())).unwrap();
+    let counted = ctl.number(&format!("SELECT count(*) FROM files WHERE path = '{}'", copy.display())).unwrap();
     assert_eq!(counted, found.iter().filter(|row| row["file"]["path"] == *copy.to_string_lossy()).count() as u64, "sql and search see the same events");
     scene.agent.stop().unwrap();
 }
