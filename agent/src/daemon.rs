@@ -55,7 +55,8 @@ struct Agent {
     /// The agent's own events; dropped before the spooler can end.
     events: SyncSender<Chunk>,
     reload: Option<notify::RecommendedWatcher>,
-    synced: watch::Receiver<u64>,
+    /// A sender of its own: the last session goes on after the spooler has ended.
+    synced: watch::Sender<u64>,
 }
 
 pub(crate) fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
@@ -83,8 +84,8 @@ fn first_events(loaded: &Loaded, config: &Config, recovery: &Recovery, boot: &Bo
 
 fn start(config: Config, file: Option<PathBuf>, boot: Boot, spool: Spool, recovery: &Recovery, loaded: Loaded, first: Vec<Event>) -> anyhow::Result<Agent> {
     let (ledger, beats) = (Arc::<LossLedger>::default(), Arc::<Beats>::default());
-    let (told, synced) = watch::channel(spool.state().synced_seq);
-    let mut spooler = Spooler::new(spool.clone(), Arc::clone(&ledger), boot.bytes(), told, Arc::clone(&beats)).context("start the encoder")?;
+    let (synced, _) = watch::channel(spool.state().synced_seq);
+    let mut spooler = Spooler::new(spool.clone(), Arc::clone(&ledger), boot.bytes(), synced.clone(), Arc::clone(&beats)).context("start the encoder")?;
     if spooler.store_own(first)
         && let Err(error) = spool.lost_reported(&recovery.lost)
     {
@@ -131,7 +132,7 @@ async fn serve(agent: Agent) -> anyhow::Result<()> {
     let uplink = Uplink {
         config: Arc::clone(&state.config),
         spool: state.spool.clone(),
-        synced: agent.synced.clone(),
+        synced: agent.synced.subscribe(),
         ledger: Arc::clone(&state.ledger),
         reports: Arc::clone(state),
         status: state.link.clone(),
@@ -161,11 +162,12 @@ async fn serve(agent: Agent) -> anyhow::Result<()> {
         }
     };
     supervisor.stopping();
-    let state = Arc::clone(&agent.state);
+    let (state, synced) = (Arc::clone(&agent.state), agent.synced.clone());
     let clean = finish(agent).await;
     send_rest(&state).await;
     stop.cancel();
     let _ = uplink.await;
+    drop(synced);
     status.abort();
     let _ = status.await;
     if clean? && broken.is_none() {

@@ -42,6 +42,8 @@ pub(crate) struct Identity {
     pub(crate) device_uid: uuid::Uuid,
     #[serde(with = "url_text")]
     pub(crate) server_url: url::Url,
+    /// When this host received the certificate, Unix seconds: an issuer may date it back by hours to allow for wrong clocks.
+    issued_at: i64,
     /// PKCS#8 DER, base64.
     key: Secret,
     /// Leaf first, DER, base64.
@@ -66,7 +68,8 @@ pub(crate) struct Validity {
 impl Identity {
     pub(crate) fn new(device_uid: uuid::Uuid, server_url: url::Url, key: &NewKey, chain: Vec<Vec<u8>>, trust: Vec<Vec<u8>>) -> Result<Self, IdentityError> {
         let wrap = |list: Vec<Vec<u8>>| list.into_iter().map(Bytes).collect::<Vec<_>>();
-        let identity = Self { device_uid, server_url, key: Secret(key.pkcs8()), chain: wrap(chain), trust: wrap(trust) };
+        let issued_at = crate::boot::wall_now().0 / 1_000_000_000;
+        let identity = Self { device_uid, server_url, issued_at, key: Secret(key.pkcs8()), chain: wrap(chain), trust: wrap(trust) };
         // What cannot be used must not replace what can.
         identity.validity()?;
         identity.tls()?;
@@ -76,6 +79,13 @@ impl Identity {
     /// The same device with a renewed certificate.
     pub(crate) fn renewed(&self, key: &NewKey, chain: Vec<Vec<u8>>, trust: Vec<Vec<u8>>) -> Result<Self, IdentityError> {
         Self::new(self.device_uid, self.server_url.clone(), key, chain, trust)
+    }
+
+    /// The part of its certificate's life that this host has it for.
+    pub(crate) fn lifetime(&self) -> Result<Validity, IdentityError> {
+        let validity = self.validity()?;
+        let issued = (validity.not_before..validity.not_after).contains(&self.issued_at);
+        Ok(if issued { Validity { not_before: self.issued_at, ..validity } } else { validity })
     }
 
     /// Of its certificate.

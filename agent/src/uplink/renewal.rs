@@ -25,7 +25,8 @@ fn wait(validity: Validity, now_s: f64, jitter: f64) -> Duration {
     #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double's 53 bits")]
     let (begin, end) = (validity.not_before as f64, validity.not_after as f64);
     let lifetime = (end - begin).max(1.0);
-    Duration::try_from_secs_f64((begin + lifetime * (0.5 + jitter) - now_s).max(0.0)).unwrap_or_default()
+    // Never at once: whatever the clocks say, a certificate is used before it is replaced.
+    Duration::try_from_secs_f64((begin + lifetime * (0.5 + jitter) - now_s).max(1.0)).unwrap_or_default()
 }
 
 /// After a failure: a twentieth of the lifetime, between a second and an hour.
@@ -63,7 +64,7 @@ mod tests {
         let validity = Validity { not_before: 1_000, not_after: 2_000 };
         assert_eq!(wait(validity, 1_000.0, 0.0), Duration::from_secs(500));
         assert_eq!(wait(validity, 1_000.0, -0.1), Duration::from_secs(400));
-        assert_eq!(wait(validity, 1_900.0, 0.1), Duration::ZERO);
+        assert_eq!(wait(validity, 1_900.0, 0.1), Duration::from_secs(1));
         for _ in 0..100 {
             let due = due_in(validity, 1_000.0).as_secs();
             assert!((400..=600).contains(&due), "{due}");

@@ -169,7 +169,7 @@ impl<R: Reports> Session<'_, R> {
         let mut heartbeat = tokio::time::interval(self.uplink.heartbeat_every);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut synced = self.uplink.synced.clone();
-        let validity = identity.validity().ok();
+        let validity = identity.lifetime().ok();
         let mut renewal: Option<JoinHandle<Result<(), String>>> = None;
         let mut renew_at = validity.map(|validity| tokio::time::Instant::now() + renewal::due_in(validity, renewal::now_s()));
         loop {
