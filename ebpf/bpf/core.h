@@ -68,8 +68,10 @@ struct inode {
 	loff_t i_size;
 	struct hlist_head i_dentry;
 };
+union shortname_store { unsigned char string[40]; };
 struct dentry {
 	struct hlist_bl_node d_hash;
+	union shortname_store d_shortname;
 	struct dentry *d_parent;
 	struct qstr d_name;
 	struct inode *d_inode;

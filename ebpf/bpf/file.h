@@ -134,9 +134,10 @@ static __always_inline int file__open(long fd)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct file *file = fd__file(task, fd);
+	struct watch_config *config = watch__config();
 	struct watch_subject subject;
 	struct watch_verdict verdict;
-	struct dentry_view dentry;
+	struct dentry_view name;
 	struct file_scratch *scratch;
 	struct file_view view;
 
@@ -146,13 +147,16 @@ static __always_inline int file__open(long fd)
 		goto unreadable;
 	if (view.mode & FMODE_PATH) /* a name, not its content */
 		return 0;
+	if (!config || dentry__view(&name, view.dentry, true))
+		goto unreadable;
+	/* Most opens end here. */
+	if (!super__is_watched(config, name.super) && !extension__listed(config, &name))
+		return 0;
 	if (inode__view(&subject, view.inode))
 		goto unreadable;
 	if ((subject.mode & S_IFMT) != S_IFREG)
 		return 0;
-	if (dentry__view(&dentry, view.dentry))
-		goto unreadable;
-	verdict = watch__judge(&subject, dentry.parent, dentry.name, dentry.name_hash_len >> 32);
+	verdict = watch__judge(config, &subject, &name);
 	if (!verdict.matched || own__is_current())
 		return 0;
 	scratch = file__scratch(FILE_SLOT_EXIT);

@@ -85,12 +85,13 @@ static __always_inline void naming__add(struct naming *naming, struct inode *ino
 {
 	u32 at = naming->count, i;
 	struct candidate *candidate;
+	struct watch_config *config = watch__config();
 	struct super_block *super;
 	struct dentry_view view;
 	struct watch_verdict verdict;
 
 	/* Out of the tree already: a name unlinked earlier, whose file somebody still holds open. */
-	if (at >= CANDIDATES_MAX || dentry__unhashed(dentry) || dentry__view(&view, dentry))
+	if (at >= CANDIDATES_MAX || !config || dentry__unhashed(dentry) || dentry__view(&view, dentry, true))
 		return;
 	for (i = 0; i < CANDIDATES_MAX; i++) /* seen already: the change time is set more than once */
 		if (i < at && naming->candidate[i].dentry == dentry)
@@ -106,8 +107,8 @@ static __always_inline void naming__add(struct naming *naming, struct inode *ino
 	candidate->name_hash_len = view.name_hash_len;
 	candidate->size = BPF_CORE_READ(inode, i_size);
 	candidate->device = BPF_CORE_READ(super, s_dev);
-	bpf_probe_read_kernel_str(candidate->name, sizeof(candidate->name), view.name);
-	verdict = watch__judge(&candidate->subject, view.parent, view.name, view.name_hash_len >> 32);
+	bpf_probe_read_kernel_str(candidate->name, sizeof(candidate->name), BPF_CORE_READ(dentry, d_name.name));
+	verdict = watch__judge(config, &candidate->subject, &view);
 	candidate->watch_id = verdict.id;
 	candidate->matched = verdict.matched;
 	naming->count = at + 1;
@@ -189,10 +190,9 @@ static __always_inline bool naming__linked(struct candidate *candidate)
 {
 	struct inode_key key = { .super_ptr = (u64)candidate->subject.super, .inode = candidate->subject.number };
 	struct watch_config *config = watch__config();
-	u64 super = key.super_ptr;
 	u32 id = candidate->watch_id;
 
-	if (!config || !bpf_map_lookup_elem(&picket_supers, &super))
+	if (!config || !super__is_watched(config, candidate->subject.super))
 		return true;
 	if (!id)
 		id = watch__aliases(candidate->subject.inode);
@@ -204,12 +204,13 @@ static __always_inline bool naming__linked(struct candidate *candidate)
 /* Judges one candidate after the call succeeded. Returns true where it was the object. */
 static __always_inline bool naming__settle(struct naming *naming, struct candidate *candidate, struct task_struct *task)
 {
+	struct watch_config *config = watch__config();
 	struct dentry_view now;
 	struct watch_verdict verdict;
 
 	if (naming->call == NAMING_LINK)
 		return naming__linked(candidate);
-	if (dentry__view(&now, candidate->dentry))
+	if (!config || dentry__view(&now, candidate->dentry, true))
 		return false;
 	if (naming->call == NAMING_UNLINK) {
 		if (now.inode == candidate->subject.inode && !dentry__unhashed(candidate->dentry))
@@ -226,7 +227,7 @@ static __always_inline bool naming__settle(struct naming *naming, struct candida
 		if (state) /* every verdict below it may be different now */
 			__sync_fetch_and_add(&state->generation, 1);
 	}
-	verdict = watch__judge(&candidate->subject, now.parent, now.name, now.name_hash_len >> 32);
+	verdict = watch__judge(config, &candidate->subject, &now);
 	if (verdict.id)
 		candidate->watch_id = verdict.id;
 	if ((verdict.matched || candidate->matched) && !own__is_current())

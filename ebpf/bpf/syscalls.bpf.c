@@ -27,53 +27,81 @@ struct {
 } picket_on_exit SEC(".maps");
 
 #define NUMBERS 512
+#define COMPAT(slot) ((slot) << 4) /* of the i386 call of this number; the other half is the x86-64 one's */
 
-/* x86-64 */
 static const volatile u8 slots[NUMBERS] = {
-	[2] = SLOT_OPEN, [85] = SLOT_OPEN, [257] = SLOT_OPEN, [304] = SLOT_OPEN, [437] = SLOT_OPEN, /* open creat openat open_by_handle_at openat2 */
+	[2] = SLOT_OPEN,
 	[3] = SLOT_CLOSE,
-	[33] = SLOT_DUP2, [292] = SLOT_DUP2, /* dup2 dup3 */
-	[82] = SLOT_RENAME, [264] = SLOT_RENAME, [316] = SLOT_RENAME, /* rename renameat renameat2 */
-	[87] = SLOT_UNLINK, [263] = SLOT_UNLINK,                      /* unlink unlinkat */
-	[86] = SLOT_LINK, [265] = SLOT_LINK,                          /* link linkat */
-	[43] = SLOT_ACCEPT, [288] = SLOT_ACCEPT,                      /* accept accept4 */
-};
-
-/* i386 */
-static const volatile u8 compat_slots[NUMBERS] = {
-	[5] = SLOT_OPEN, [8] = SLOT_OPEN, [295] = SLOT_OPEN, [342] = SLOT_OPEN, [437] = SLOT_OPEN,
-	[6] = SLOT_CLOSE,
-	[63] = SLOT_DUP2, [330] = SLOT_DUP2,
-	[38] = SLOT_RENAME, [302] = SLOT_RENAME, [353] = SLOT_RENAME,
-	[10] = SLOT_UNLINK, [301] = SLOT_UNLINK,
-	[9] = SLOT_LINK, [303] = SLOT_LINK,
-	[364] = SLOT_ACCEPT, /* socketcall's own accept stays unseen */
+	[5] = COMPAT(SLOT_OPEN),
+	[6] = COMPAT(SLOT_CLOSE),
+	[8] = COMPAT(SLOT_OPEN), /* creat */
+	[9] = COMPAT(SLOT_LINK),
+	[10] = COMPAT(SLOT_UNLINK),
+	[33] = SLOT_DUP2,
+	[38] = COMPAT(SLOT_RENAME),
+	[43] = SLOT_ACCEPT,
+	[63] = COMPAT(SLOT_DUP2),
+	[82] = SLOT_RENAME,
+	[85] = SLOT_OPEN, /* creat */
+	[86] = SLOT_LINK,
+	[87] = SLOT_UNLINK,
+	[257] = SLOT_OPEN, /* openat */
+	[263] = SLOT_UNLINK, /* unlinkat */
+	[264] = SLOT_RENAME, /* renameat */
+	[265] = SLOT_LINK, /* linkat */
+	[288] = SLOT_ACCEPT, /* accept4 */
+	[292] = SLOT_DUP2, /* dup3 */
+	[295] = COMPAT(SLOT_OPEN), /* openat */
+	[301] = COMPAT(SLOT_UNLINK), /* unlinkat */
+	[302] = COMPAT(SLOT_RENAME), /* renameat */
+	[303] = COMPAT(SLOT_LINK), /* linkat */
+	[304] = SLOT_OPEN, /* open_by_handle_at */
+	[316] = SLOT_RENAME, /* renameat2 */
+	[330] = COMPAT(SLOT_DUP2), /* dup3 */
+	[342] = COMPAT(SLOT_OPEN), /* open_by_handle_at */
+	[353] = COMPAT(SLOT_RENAME), /* renameat2 */
+	[364] = COMPAT(SLOT_ACCEPT), /* accept4; socketcall's own accept stays unseen */
+	[437] = SLOT_OPEN | COMPAT(SLOT_OPEN), /* openat2 */
 };
 
 static __always_inline u32 syscall__slot(u64 number)
 {
+	u32 both;
+
 	number &= ~0x40000000ULL; /* x32 */
 	if (number >= NUMBERS)
 		return SLOT_NONE;
-	return syscall__is_compat() ? compat_slots[number] : slots[number];
+	both = slots[number];
+	if (!both)
+		return SLOT_NONE;
+	return syscall__is_compat() ? both >> 4 : both & 15;
 }
+
+/* With a constant slot the kernel patches a direct jump: no table read, no retpoline. */
+#define JUMP(map, slot) case slot: bpf_tail_call_static(ctx, &map, slot); break
 
 SEC("tp_btf/sys_enter")
 int BPF_PROG(sys_enter, struct pt_regs *regs, long number)
 {
-	u32 slot = syscall__slot(number);
-
-	if (slot != SLOT_NONE)
-		bpf_tail_call(ctx, &picket_on_enter, slot);
+	switch (syscall__slot(number)) {
+	JUMP(picket_on_enter, SLOT_CLOSE);
+	JUMP(picket_on_enter, SLOT_DUP2);
+	JUMP(picket_on_enter, SLOT_RENAME);
+	JUMP(picket_on_enter, SLOT_UNLINK);
+	JUMP(picket_on_enter, SLOT_LINK);
+	}
 	return 0;
 }
 
 SEC("tp_btf/sys_exit")
 int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 {
-	u32 slot = syscall__slot(regs->orig_ax);
-
-	if (slot != SLOT_NONE)
-		bpf_tail_call(ctx, &picket_on_exit, slot);
+	switch (syscall__slot(regs->orig_ax)) {
+	JUMP(picket_on_exit, SLOT_OPEN);
+	JUMP(picket_on_exit, SLOT_RENAME);
+	JUMP(picket_on_exit, SLOT_UNLINK);
+	JUMP(picket_on_exit, SLOT_LINK);
+	JUMP(picket_on_exit, SLOT_ACCEPT);
+	}
 	return 0;
 }

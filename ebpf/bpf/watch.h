@@ -21,11 +21,16 @@
 
 #define WALK_MAX 64
 #define ALIASES_MAX 8
+#define SUPERS_INLINE 4
+#define ENDINGS 256
 
 /* Written by the loader only. */
 struct watch_config {
 	u32 epoch;        /* raised with every change of the watches */
 	u32 file_watches; /* single files are watched: look at every inode of a watched superblock */
+	u64 super_count;
+	u64 supers[SUPERS_INLINE]; /* the first of picket_supers: compared without a lookup */
+	u64 endings[ENDINGS / 64]; /* bit set for the last two letters of each extension: most names need no lookup */
 };
 
 /* Written by the probes only. Apart from the configuration, so that neither side overwrites the other's. */
@@ -79,11 +84,7 @@ struct {
 
 struct verdict_key {
 	u64 dentry;
-	u64 inode;
-	u64 parent;
-	u64 name_hash;
-	u32 generation;
-	u32 epoch;
+	u64 identity; /* its inode, parent and name, the generation and the epoch, mixed */
 };
 
 struct {
@@ -118,34 +119,91 @@ static __always_inline struct watch_state *watch__state(void)
 	return bpf_map_lookup_elem(&picket_state, &zero);
 }
 
-/* What the filter needs of a dentry, in one read: fields lie close together in every kernel. */
+/* What the filter needs of a dentry, in one read: a call of a helper costs more than all that is done with the bytes. */
 struct dentry_view {
 	struct dentry *parent;
 	struct inode *inode;
+	struct super_block *super;
 	u64 name_hash_len;
-	const unsigned char *name;
+	u64 low, high; /* the last 16 bytes of the name, zero before its start */
 };
 
-#define DENTRY_SPAN 64
+struct dentry___iname { /* before 6.15 */
+	unsigned char d_iname[32];
+} __attribute__((preserve_access_index));
 
-static __always_inline int dentry__view(struct dentry_view *view, struct dentry *dentry)
+#define DENTRY_SPAN 112
+#define SHORT_NAME_MAX 32
+
+static __always_inline u32 dentry__short_name_offset(void)
+{
+	if (bpf_core_field_exists(struct dentry, d_shortname))
+		return bpf_core_field_offset(struct dentry, d_shortname);
+	return bpf_core_field_offset(struct dentry___iname, d_iname);
+}
+
+/* The verifier has to see the bound at the load, wherever the compiler knew it before. */
+static __always_inline u64 word__at(const char *words, u32 index)
+{
+	asm volatile("" : "+r"(index));
+	index &= SHORT_NAME_MAX / 8 - 1;
+	asm volatile("" : "+r"(index));
+	return *(u64 *)(words + index * 8);
+}
+
+/* The last 16 bytes of a name that lies in the dentry itself: from whole words, shifted. */
+static __always_inline void dentry__short_ending(struct dentry_view *view, const char *name, u32 len)
+{
+	u32 last = (len - 1) >> 3, used = (len - (last << 3)) * 8;
+	u64 here = word__at(name, last);
+	u64 before = last >= 1 ? word__at(name, last - 1) : 0;
+	u64 first = last >= 2 ? word__at(name, last - 2) : 0;
+
+	if (used >= 64) {
+		view->high = here;
+		view->low = before;
+	} else {
+		view->high = here << ((64 - used) & 63) | before >> (used & 63);
+		view->low = before << ((64 - used) & 63) | first >> (used & 63);
+	}
+}
+
+static __always_inline void dentry__long_ending(struct dentry_view *view, const unsigned char *name, u32 len)
+{
+	u64 words[2] = {};
+
+	if (len >= EXTENSION_MAX) {
+		bpf_probe_read_kernel(words, sizeof(words), name + len - EXTENSION_MAX);
+	} else {
+		/* Read to the end of the window: what lies before the name is cut off. */
+		bpf_probe_read_kernel((char *)words + (EXTENSION_MAX - (len & (EXTENSION_MAX - 1))), len & (EXTENSION_MAX - 1), name);
+	}
+	view->low = words[0];
+	view->high = words[1];
+}
+
+static __always_inline int dentry__view(struct dentry_view *view, struct dentry *dentry, bool ending)
 {
 	char raw[DENTRY_SPAN] __attribute__((aligned(8)));
+	u32 short_name = dentry__short_name_offset(), len;
+	const unsigned char *name;
 
-	if (bpf_core_field_offset(struct dentry, d_inode) + 8 <= DENTRY_SPAN && bpf_core_field_offset(struct dentry, d_name) + 16 <= DENTRY_SPAN &&
-	    bpf_core_field_offset(struct dentry, d_parent) + 8 <= DENTRY_SPAN) {
-		if (bpf_probe_read_kernel(raw, sizeof(raw), dentry))
-			return -1;
-		view->parent = *(struct dentry **)(raw + bpf_core_field_offset(struct dentry, d_parent));
-		view->inode = *(struct inode **)(raw + bpf_core_field_offset(struct dentry, d_inode));
-		view->name_hash_len = *(u64 *)(raw + bpf_core_field_offset(struct dentry, d_name));
-		view->name = *(const unsigned char **)(raw + bpf_core_field_offset(struct dentry, d_name) + 8);
+	if (bpf_probe_read_kernel(raw, sizeof(raw), dentry))
+		return -1;
+	view->parent = *(struct dentry **)(raw + bpf_core_field_offset(struct dentry, d_parent));
+	view->inode = *(struct inode **)(raw + bpf_core_field_offset(struct dentry, d_inode));
+	view->super = *(struct super_block **)(raw + bpf_core_field_offset(struct dentry, d_sb));
+	view->name_hash_len = *(u64 *)(raw + bpf_core_field_offset(struct dentry, d_name));
+	view->low = 0;
+	view->high = 0;
+	if (!ending)
 		return 0;
-	}
-	view->parent = BPF_CORE_READ(dentry, d_parent);
-	view->inode = BPF_CORE_READ(dentry, d_inode);
-	view->name_hash_len = BPF_CORE_READ(dentry, d_name.hash_len);
-	view->name = BPF_CORE_READ(dentry, d_name.name);
+	len = view->name_hash_len >> 32;
+	name = *(const unsigned char **)(raw + bpf_core_field_offset(struct dentry, d_name) + 8);
+	if (name == (void *)dentry + short_name && len && len < SHORT_NAME_MAX)
+		dentry__short_ending(view, raw + short_name, len);
+	else
+		dentry__long_ending(view, name, len);
 	return 0;
 }
 
@@ -179,14 +237,12 @@ static __always_inline u32 watch__directory(struct watch_config *config, struct 
 	struct dentry_view view;
 	u32 *cached, id;
 
-	if (!state || dentry__view(&view, directory))
+	if (!state || dentry__view(&view, directory, false))
 		return 0;
 	key.dentry = (u64)directory;
-	key.inode = (u64)view.inode;
-	key.parent = (u64)view.parent;
-	key.name_hash = view.name_hash_len;
-	key.generation = state->generation;
-	key.epoch = config->epoch;
+	/* Odd multipliers keep the parts apart; kernel addresses are nobody's choice. */
+	key.identity = (u64)view.inode + (u64)view.parent * 0x9e3779b97f4a7c15ULL + view.name_hash_len * 0xc2b2ae3d27d4eb4fULL;
+	key.identity += ((u64)state->generation << 32 | config->epoch) * 0x165667b19e3779f9ULL;
 	cached = bpf_map_lookup_elem(&picket_verdicts, &key);
 	if (cached)
 		return *cached;
@@ -254,41 +310,25 @@ static __always_inline u64 extension__from_last(u64 word, u64 dots)
 }
 
 /* True where the name ends in a listed extension. The last 16 bytes decide, letters in either case. */
-static __always_inline bool extension__listed(const unsigned char *name, u32 len)
+static __always_inline bool extension__listed(struct watch_config *config, struct dentry_view *name)
 {
 	const u64 lower = 0x2020202020202020ULL;
+	u64 high = name->high | lower, low = name->low | lower;
+	u32 ending = ((high >> 48 & 0xff) * 31 + (high >> 56)) & (ENDINGS - 1);
 	struct extension key = {};
 	u64 dots;
 
-	if (len >= EXTENSION_MAX) {
-		if (bpf_probe_read_kernel(&key, EXTENSION_MAX, name + len - EXTENSION_MAX))
-			return false;
-	} else {
-		/* Shorter than the window: read to its end, then move up so that the name ends where the window does. */
-		u32 shift = (EXTENSION_MAX - len) * 8;
-		u64 low = 0, high = 0;
-
-		if (bpf_probe_read_kernel(&key, len & (EXTENSION_MAX - 1), name))
-			return false;
-		if (shift >= 64) {
-			high = key.low << ((shift - 64) & 63);
-		} else if (shift) {
-			high = key.high << shift | key.low >> (64 - shift);
-			low = key.low << shift;
-		}
-		key.low = low;
-		key.high = high;
-	}
-	dots = extension__dots(key.high);
+	if (!(config->endings[ending >> 6] >> (ending & 63) & 1))
+		return false;
+	dots = extension__dots(name->high);
 	if (dots) {
-		key.high = extension__from_last(key.high | lower, dots);
-		key.low = 0;
+		key.high = extension__from_last(high, dots);
 	} else {
-		dots = extension__dots(key.low);
+		dots = extension__dots(name->low);
 		if (!dots)
 			return false;
-		key.low = extension__from_last(key.low | lower, dots);
-		key.high |= lower;
+		key.low = extension__from_last(low, dots);
+		key.high = high;
 	}
 	return bpf_map_lookup_elem(&picket_extensions, &key) != NULL;
 }
@@ -360,20 +400,27 @@ struct watch_verdict {
 	bool matched;
 };
 
-/* The decision. `parent` and the name are given apart: a rename judges the place that a file left as well as where it is now. */
-static __always_inline struct watch_verdict watch__judge(struct watch_subject *subject, struct dentry *parent, const unsigned char *name, u32 name_len)
+static __always_inline bool super__is_watched(struct watch_config *config, struct super_block *super)
+{
+	u64 key = (u64)super;
+	int i;
+
+	for (i = 0; i < SUPERS_INLINE; i++)
+		if (config->supers[i] == key)
+			return true;
+	return config->super_count > SUPERS_INLINE && bpf_map_lookup_elem(&picket_supers, &key) != NULL;
+}
+
+/* The decision. The name is given apart: a rename judges the place that a file left as well as where it is now. */
+static __always_inline struct watch_verdict watch__judge(struct watch_config *config, struct watch_subject *subject, struct dentry_view *name)
 {
 	struct watch_verdict verdict = {};
-	struct watch_config *config = watch__config();
-	u64 super = (u64)subject->super;
 
-	if (!config)
-		return verdict;
-	if (bpf_map_lookup_elem(&picket_supers, &super)) {
-		verdict.id = watch__directory(config, parent);
+	if (super__is_watched(config, subject->super)) {
+		verdict.id = watch__directory(config, name->parent);
 		if (!verdict.id)
 			verdict.id = watch__inode(config, subject->super, subject->inode, subject->number, subject->links);
 	}
-	verdict.matched = verdict.id || (extension__listed(name, name_len) && !super__is_pseudo(subject->super));
+	verdict.matched = verdict.id || (extension__listed(config, name) && !super__is_pseudo(subject->super));
 	return verdict;
 }

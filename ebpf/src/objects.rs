@@ -113,7 +113,7 @@ pub(crate) struct Maps {
 /// Maps of the file object.
 pub(crate) struct WatchMaps {
     /// `struct watch_config`.
-    pub(crate) config: Array<MapData, [u32; 2]>,
+    pub(crate) config: Array<MapData, [u64; 10]>,
     /// `struct watch_state`.
     pub(crate) state: Array<MapData, [u32; 2]>,
     pub(crate) roots: HashMap<MapData, u64, u32>,

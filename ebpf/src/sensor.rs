@@ -290,9 +290,12 @@ impl Sensor {
             }
         }
         if let Some(watch) = &mut self.maps.watch {
+            let mut known = watch.config.get(&0, 0).map_err(failed("picket_config"))?;
             for extension in &config.extensions {
                 watch.extensions.insert(words::<EXTENSION_MAX, 2>(extension.as_bytes(), true), 1, 0).map_err(failed("picket_extensions"))?;
+                note_ending(&mut known, extension.as_bytes());
             }
+            watch.config.set(0, known, 0).map_err(failed("picket_config"))?;
         }
         Ok(())
     }
@@ -445,6 +448,15 @@ fn check(config: &SensorConfig) -> Result<(), SensorError> {
         }
     }
     Ok(())
+}
+
+/// Sets the bit of an extension's last two letters in `struct watch_config`: a name with another ending needs no lookup.
+fn note_ending(config: &mut [u64; 10], extension: &[u8]) {
+    let (Some(last), Some(before)) = (extension.last(), extension.len().checked_sub(2).and_then(|at| extension.get(at))) else { return };
+    let bit = (u32::from(before | 0x20) * 31 + u32::from(last | 0x20)) % 256;
+    if let Some(word) = config.get_mut(6 + bit as usize / 64) {
+        *word |= 1 << (bit % 64);
+    }
 }
 
 /// A key as the kernel side builds it: `N` words of the text, from the front, or moved to the end with the case bit set.

@@ -77,14 +77,14 @@ impl Watches {
 
     /// Removes what is not watched any more, and empties the kernel's cache of verdicts.
     fn settle(&self, before: &[Held], maps: &mut WatchMaps) {
-        let files = self.held.iter().filter(|held| !held.directory).count();
-        let epoch = maps.config.get(&0, 0).map_or(0, |config| config[0]);
-        let publish = |maps: &mut WatchMaps, epoch: u32| {
-            if let Err(error) = maps.config.set(0, [epoch, u32::try_from(files).unwrap_or(u32::MAX)], 0) {
+        let publish = |maps: &mut WatchMaps| {
+            let mut config = maps.config.get(&0, 0).unwrap_or_default();
+            self.describe(&mut config);
+            if let Err(error) = maps.config.set(0, config, 0) {
                 tracing::error!(%error, "cannot tell the kernel of changed watches");
             }
         };
-        publish(maps, epoch.wrapping_add(1));
+        publish(maps);
         for old in before {
             if !self.held.iter().any(|held| held.inode.inode_ptr == old.inode.inode_ptr) {
                 let _ = maps.roots.remove(&old.inode.inode_ptr);
@@ -94,7 +94,22 @@ impl Watches {
             }
         }
         forget_links(&self.held, &mut maps.links);
-        publish(maps, epoch.wrapping_add(2));
+        publish(maps);
+    }
+
+    /// `struct watch_config`, but for the extensions: the next epoch, whether files are watched, and the superblocks.
+    fn describe(&self, config: &mut [u64; 10]) {
+        let [first, count, one, two, three, four, ..] = config;
+        let files = u64::from(self.held.iter().any(|held| !held.directory));
+        *first = (*first & 0xffff_ffff).wrapping_add(1) & 0xffff_ffff | files << 32;
+        let mut supers: Vec<u64> = self.held.iter().map(|held| held.inode.super_ptr).collect();
+        supers.sort_unstable();
+        supers.dedup();
+        *count = supers.len() as u64;
+        let mut rest = supers.into_iter();
+        for slot in [one, two, three, four] {
+            *slot = rest.next().unwrap_or(0);
+        }
     }
 }
 
