@@ -160,14 +160,20 @@ impl Lexer<'_> {
 
     /// Whether the block that a line opens runs on import.
     fn runs_inside(&self, line: &[Token]) -> bool {
-        let names: Vec<&str> = line
-            .iter()
-            .filter_map(|token| match &token.kind {
-                Kind::Name(name) => Some(name.as_str()),
-                _ => None,
-            })
-            .take(3)
-            .collect();
-        !matches!(names.as_slice(), ["def", ..] | ["async", "def", ..] | ["if", "__name__", ..])
+        let kinds: Vec<&Kind> = line.iter().map(|token| &token.kind).filter(|kind| **kind != Kind::Line).collect();
+        let word = |kind: &Kind, wanted: &str| matches!(kind, Kind::Name(name) if name == wanted);
+        match kinds.as_slice() {
+            [first, ..] if word(first, "def") => false,
+            [first, second, ..] if word(first, "async") && word(second, "def") => false,
+            // Exactly `__name__ == "__main__"`, alone or with more conditions: `!=`, `not` and `or` run on import.
+            [first, condition @ ..] if word(first, "if") => {
+                let named = condition.windows(4).any(|four| match four {
+                    [name, Kind::Sign('='), Kind::Sign('='), Kind::Text(main)] => word(name, "__name__") && main == "__main__",
+                    _ => false,
+                });
+                !named || condition.iter().any(|kind| word(kind, "or") || word(kind, "not"))
+            }
+            _ => true,
+        }
     }
 }

@@ -69,11 +69,15 @@ fn judge(scan: &mut Scan<'_>, place: &Place, context: &Context, text: &str, call
         (Action::Evaluates | Action::Command | Action::Unpickles, Some((_, how))) => {
             format!("{name} runs what {how} yields: code that is not in the file as text.")
         }
-        (Action::Command, None) if call.import_time && context.import_time => format!("Importing this file calls {name}, which runs commands."),
+        (Action::Command, None) if call.import_time && context.import_time => {
+            let explanation = format!("Importing this file calls {name}, which runs commands.");
+            let rule = if call.plain_program { &rules::CODE_RISKY } else { &rules::CODE_MALICIOUS };
+            return add(scan, place, context, rule, text, call, explanation);
+        }
         (Action::Command, None) if shell_fetches_and_runs(line(text, call.at)) => {
             format!("{name} is given a command line that fetches or decodes a program and runs it.")
         }
-        (Action::Evaluates, None) if call.import_time && context.import_time && !is_own_version(text, call) => {
+        (Action::Evaluates, None) if call.import_time && context.import_time && !call.constant && !is_own_version(text, call) => {
             let explanation = format!("Importing this file calls {name}, which runs code that is made while it runs.");
             return add(scan, place, context, &rules::CODE_RISKY, text, call, explanation);
         }
@@ -141,6 +145,10 @@ struct Call {
     token: usize,
     end: usize,
     import_time: bool,
+    /// The first argument begins with a string.
+    constant: bool,
+    /// A list of words that begins with no shell and no downloader, as builds ask their tools.
+    plain_program: bool,
 }
 
 /// Local names and what they stand for.
@@ -200,9 +208,43 @@ fn calls(tokens: &[Token], imports: &HashMap<String, String>) -> Vec<Call> {
         }
         let Some((name, at)) = called_name(tokens.get(..index).unwrap_or_default(), imports) else { continue };
         let end = closing(tokens, index);
-        calls.push(Call { name, at, token: index, end, import_time: token.import_time });
+        let arguments = tokens.get(index + 1..end.min(tokens.len())).unwrap_or_default();
+        let constant = matches!(arguments.first().map(|token| &token.kind), Some(Kind::Text(_)));
+        calls.push(Call { plain_program: plain_program(&name, arguments), name, at, token: index, end, import_time: token.import_time, constant });
     }
     calls
+}
+
+fn plain_program(name: &str, arguments: &[Token]) -> bool {
+    const SHELLS: &[&str] = &[
+        "sh",
+        "bash",
+        "zsh",
+        "dash",
+        "cmd",
+        "cmd.exe",
+        "powershell",
+        "pwsh",
+        "curl",
+        "wget",
+        "nc",
+        "ncat",
+        "socat",
+        "python",
+        "python3",
+        "perl",
+        "ruby",
+        "node",
+        "osascript",
+        "-c",
+    ];
+    let list = matches!(arguments.first().map(|token| &token.kind), Some(Kind::Sign('[')));
+    let shell = arguments.iter().any(|token| match &token.kind {
+        Kind::Text(text) => SHELLS.contains(&text.rsplit('/').next().unwrap_or(text)),
+        Kind::Name(word) => word == "shell",
+        _ => false,
+    });
+    name.starts_with("subprocess.") && list && !shell
 }
 
 /// The dotted name before a bracket.
@@ -306,7 +348,13 @@ pub(crate) fn examine_start_up(scan: &mut Scan<'_>, place: &Place, text: &str) {
         if trimmed.starts_with("import ") || trimmed.starts_with("import\t") {
             let (tokens, _) = tokens(trimmed);
             let imports = imports(&tokens);
-            let acts = calls(&tokens, &imports).iter().any(|call| action(&call.name).is_some() || call.name == "__import__" || call.name == "open");
+            let acts = calls(&tokens, &imports).iter().any(|call| action(&call.name).is_some() || call.name == "open");
+            // Virtual environments and setuptools install these two.
+            let usual = trimmed == "import _virtualenv" || (!acts && trimmed.contains("_distutils_hack"));
+            if usual {
+                offset += content.len() as u64;
+                continue;
+            }
             let rule = if acts { &rules::CODE_START_UP } else { &rules::CODE_RISKY };
             let explanation = "This line runs whenever Python starts with this folder among its site packages.";
             scan.add(Finding::new(rule, &place.member, explanation).at(place.base + offset).value(trimmed));

@@ -22,10 +22,13 @@ fn commands_on_import() {
     malicious("import os\nos.system('id')\n");
     malicious("import os as harmless\nclass A:\n    x = harmless.system('id')\n");
     malicious("from os import system as s, path\ns('id')\n");
-    malicious("import subprocess\nif True:\n    for i in range(3):\n        subprocess.run(['id'])\n");
+    malicious("import subprocess\nif True:\n    for i in range(3):\n        subprocess.run(['/bin/sh', '-c', 'id'])\n");
     malicious("__import__('os').system('id')\n");
     malicious("def f():\n    pass\nimport os; os.popen('id')\n");
-    malicious("from subprocess import (\n    Popen as P,\n    PIPE,\n)\nx = 1\nP(['id'])\n");
+    malicious("from subprocess import (\n    Popen as P,\n    PIPE,\n)\nx = 1\nP('id', shell=True)\n");
+    malicious("import os\nif __name__ != '__main__':\n    os.system('id')\n");
+    malicious("import os\nif __name__ == '__main__' or True:\n    os.system('id')\n");
+    malicious("import os\nif __name__ == '__main__':\n    pass\nelse:\n    os.system('id')\n");
     malicious("import os\ndef g(x): return x\nos.system('id')\n");
 }
 
@@ -42,6 +45,7 @@ fn payloads_wherever_they_run() {
 fn what_programs_do() {
     clean("import subprocess\ndef f():\n    return subprocess.run(['git', 'rev-parse'])\n");
     clean("import os\nif __name__ == '__main__':\n    os.system('id')\n");
+    clean("import os, sys\nif sys.platform != 'x' and __name__ == \"__main__\":  # comment\n    def f():\n        pass\n\n    os.system('id')\n");
     clean("'''\nimport os\nos.system('id')\n'''\n# os.system('id')\nx = \"os.system('id')\"\n");
     clean("import torch\nmodel = torch.nn.Linear(1, 2)\nmodel.eval()\nf = torch.compile(model)\n");
     clean("class A:\n    def system(self):\n        pass\n\n    def f(self):\n        self.system()\n\nA().f()\n");
@@ -54,7 +58,8 @@ fn what_programs_do() {
 fn start_up_files() {
     let report = scanned("import os; exec(open('/tmp/x').read())\n", "evil.pth");
     assert_eq!((report.format, report.verdict, report.findings[0].rule_id), (Format::Pth, Verdict::Malicious, "PICKET-PY-003"), "{report:#?}");
-    assert_eq!(scanned("import _virtualenv\n", "_virtualenv.pth").verdict, Verdict::Suspicious);
+    assert_eq!(scanned("import something\n", "something.pth").verdict, Verdict::Suspicious);
+    assert_eq!(scanned("import _virtualenv\n", "_virtualenv.pth").verdict, Verdict::Clean);
     assert_eq!(scanned("/usr/lib/python3/dist-packages\n../other\n", "paths.pth").verdict, Verdict::Clean);
 }
 
