@@ -1,13 +1,14 @@
 //! Formats without a magic number, told by their shape.
 
 use crate::Format;
+use crate::protobuf;
 use crate::scan::Place;
 use picket_bounded::{BoundedError, Source};
 
 /// Text that a model folder holds, or [`Format::Unknown`].
-pub(super) fn of(_source: &dyn Source, head: &[u8], place: &Place) -> Result<Format, BoundedError> {
+pub(super) fn of(source: &dyn Source, head: &[u8], place: &Place) -> Result<Format, BoundedError> {
     if !is_text(head) {
-        return Ok(Format::Unknown);
+        return Ok(protobuf::classify(source).unwrap_or(Format::Unknown));
     }
     let text = String::from_utf8_lossy(head);
     let start = text.trim_start_matches('\u{feff}').trim_start();
