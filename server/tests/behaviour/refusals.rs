@@ -1,11 +1,9 @@
 //! Who is refused, and that the admin sees why.
 
-mod support;
-
+use crate::support::{Device, Session, TestServer, csr, new_key};
 use picket_event::DeviceUid;
 use picket_proto::v1::{self, agent_message::Message as Up};
 use picket_server::pki::Authority;
-use support::{Device, Session, TestServer, csr, new_key};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
@@ -15,7 +13,7 @@ fn device_of(authority: &Authority, lifetime_s: u64) -> Device {
     let uid = DeviceUid(Uuid::now_v7());
     let issued = authority.issue_device(&csr(&key), uid, lifetime_s).unwrap();
     let chain: Vec<_> = issued.chain.iter().map(|der| der.to_vec()).collect();
-    Device { uid: uid.to_string(), chain_pem: support::chain_pem(&chain), key_pem: key.serialize_pem() }
+    Device { uid: uid.to_string(), chain_pem: crate::support::chain_pem(&chain), key_pem: key.serialize_pem() }
 }
 
 fn authority(server: &TestServer) -> Authority {
@@ -84,7 +82,7 @@ async fn with_the_servers_own_certificate() {
     let (issued, key) = authority.issue_server(&["localhost".to_owned()], 600).unwrap();
     let chain: Vec<_> = issued.chain.iter().map(|der| der.to_vec()).collect();
     let key_pem = rcgen::KeyPair::try_from(&key).unwrap().serialize_pem();
-    cannot_open(&server, &Device { uid: String::new(), chain_pem: support::chain_pem(&chain), key_pem }).await;
+    cannot_open(&server, &Device { uid: String::new(), chain_pem: crate::support::chain_pem(&chain), key_pem }).await;
     admin.refusals_of("bad_certificate").await;
 }
 

@@ -1,10 +1,8 @@
 //! Only the invited: tokens, keys and certificates.
 
-mod support;
-
+use crate::support::{Device, Session, TestServer, chain_pem, csr, new_key};
 use picket_proto::v1::{self, RevokeTokenRequest, token_view::State};
 use rcgen::{KeyPair, PKCS_ED25519};
-use support::{Device, Session, TestServer, chain_pem, csr, new_key};
 use tonic::Code;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,18 +1,16 @@
 //! The API: who may call, that every call is recorded, and that all its faces tell the same.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Admin, TestServer, with_token};
 use picket_proto::{
     v1::{self, agent_message::Message as Up, auth_client::AuthClient, hosts_client::HostsClient, sql_response::Part},
     values,
 };
 use serde_json::json;
-use support::{Admin, TestServer, with_token};
 use tonic::Code;
 
-async fn with_events(count: u32) -> (TestServer, Admin, support::Session, support::Device) {
+async fn with_events(count: u32) -> (TestServer, Admin, crate::support::Session, crate::support::Device) {
     let server = TestServer::start().await;
     let admin = server.admin().await;
     let device = server.enrol().await;
@@ -141,7 +139,7 @@ async fn tail_shows_what_was_just_acknowledged() {
     }
     session.store(4, 2).await;
     while seen.len() < 4 {
-        let more = tokio::time::timeout(support::PATIENCE, tail.message()).await.unwrap().unwrap().unwrap();
+        let more = tokio::time::timeout(crate::support::PATIENCE, tail.message()).await.unwrap().unwrap().unwrap();
         assert_eq!(more.missed, 0);
         seen.extend(more.events);
     }

@@ -1,12 +1,10 @@
 //! The agent's stream, as `agent.proto` says, and what a hostile agent may try on it.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Session, TestServer};
 use bytes::Bytes;
 use picket_proto::v1::{self, CommandResult, Hello, agent_message::Message as Up, command_result, nack::Reason, server_message::Message as Down};
-use support::{Session, TestServer};
 use tonic::Code;
 use uuid::Uuid;
 

@@ -1,7 +1,5 @@
 //! Start, stop, and what survives.
 
-mod support;
-
 use std::{
     sync::{
         Arc,
@@ -10,12 +8,12 @@ use std::{
     time::Duration,
 };
 
+use crate::support::TestServer;
 use picket_proto::v1::{AgentMessage, agent_message::Message as Up, server_message::Message as Down};
 use picket_server::{
     serve::{Running, ServeError},
     state::InstanceError,
 };
-use support::TestServer;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_under_load_keeps_everything_acknowledged() {
@@ -54,11 +52,9 @@ async fn a_stop_under_load_keeps_everything_acknowledged() {
         let stored = admin.host(&device).await.events_stored;
         let acked = seq.load(Ordering::Relaxed);
         assert!(stored >= acked, "{device}: {stored} stored, {acked} acknowledged");
-        let found = admin.events().sql(admin.with(picket_proto::v1::SqlRequest {
-            sql: format!("SELECT count(*), count(DISTINCT metadata_sequence), max(metadata_sequence) FROM events WHERE device_uid = '{device}'"),
-            ..Default::default()
-        }));
-        let mut parts = found.await.unwrap().into_inner();
+        let sql = format!("SELECT count(*), count(DISTINCT metadata_sequence), max(metadata_sequence) FROM events WHERE device_uid = '{device}'");
+        let request = admin.with(picket_proto::v1::SqlRequest { sql, ..Default::default() });
+        let mut parts = admin.events().sql(request).await.unwrap().into_inner();
         parts.message().await.unwrap();
         let Some(picket_proto::v1::sql_response::Part::Rows(rows)) = parts.message().await.unwrap().unwrap().part else { panic!("not rows") };
         let row = picket_proto::values::from_list(rows.rows[0].clone());
