@@ -54,10 +54,12 @@ pub fn balance(ctl: &Ctl, files: &NumberedFiles, suffix: &str) -> Result<Account
             missing_numbers.insert(number);
         }
     }
+    // What is there of the first incomplete numbers says which kind of activity went missing.
+    let sample: Vec<_> = missing_numbers.iter().take(8).map(|number| kinds_of(ctl, suffix, *number)).collect::<Result<_>>()?;
     account.counted = losses.iter().filter_map(|loss| loss.count).sum();
     account.uncounted = losses.iter().filter(|loss| loss.count.is_none()).count() as u64;
     if account.uncounted == 0 {
-        ensure!(account.missing == account.counted, "{account:?}: what is missing is not what was counted; losses: {losses:?}");
+        ensure!(account.missing == account.counted, "{account:?}: what is missing is not what was counted; incomplete: {sample:?}; losses: {losses:?}");
     } else {
         ensure!(account.missing >= account.counted, "{account:?}: more was counted as lost than is missing; losses: {losses:?}");
     }
@@ -86,6 +88,11 @@ fn stored_activities(ctl: &Ctl, suffix: &str) -> Result<BTreeMap<u64, u64>> {
         stored.insert(number.parse()?, kinds);
     }
     Ok(stored)
+}
+
+fn kinds_of(ctl: &Ctl, suffix: &str, number: u64) -> Result<String> {
+    let rows = ctl.sql(&format!("SELECT activity_id, flags, time, metadata_sequence FROM events WHERE file_name = 'n-{number}{suffix}' ORDER BY time"))?;
+    Ok(format!("{number}: {}", Value::from(rows)))
 }
 
 fn losses(ctl: &Ctl) -> Result<Vec<Loss>> {
