@@ -126,6 +126,7 @@ struct task_struct {
 	char comm[16];
 };
 struct linux_binprm { int argc; };
+struct renamedata { struct dentry *old_dentry; struct dentry *new_dentry; unsigned int flags; };
 
 struct in6_addr { union { u8 u6_addr8[16]; __be32 u6_addr32[4]; } in6_u; };
 struct sock_common {
@@ -176,5 +177,5 @@ struct timespec64 { s64 tv_sec; long tv_nsec; };
 #define FMODE_PATH (1 << 14)
 #define FMODE_CREATED (1 << 20)
 #define O_TMPFILE_BIT 020000000
-#define AT_FDCWD (-100)
-#define AT_REMOVEDIR 0x200
+#define PF_KTHREAD 0x00200000
+#define RENAME_EXCHANGE 2

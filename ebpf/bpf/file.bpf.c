@@ -80,7 +80,7 @@ int BPF_PROG(sys_enter_link, struct pt_regs *regs, long nr)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(sys_exit_naming, struct pt_regs *regs, long ret)
 {
-	return naming__end(ret);
+	return naming__end(ret, FILE_SLOT_RENAME);
 }
 
 SEC("tp_btf/inode_set_ctime_to_ts")

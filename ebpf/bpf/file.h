@@ -3,8 +3,8 @@
 #pragma once
 #include "watch.h"
 
-/* Slots of file_scratch: one for each program that may interrupt another on a CPU. */
-enum file_slot { FILE_SLOT_EXIT = 0, FILE_SLOT_ENTER = 1, FILE_SLOT_TASK = 2, FILE_SLOT_SWEEP = 3, FILE_SLOT_REUSE = 4, FILE_SLOTS };
+/* Slots of file_scratch: one for each program, since another task's program may run in the middle of one. */
+enum file_slot { FILE_SLOT_OPEN, FILE_SLOT_OPEN_ROOT, FILE_SLOT_CLOSE, FILE_SLOT_TASK, FILE_SLOT_SWEEP, FILE_SLOT_RENAME, FILE_SLOT_UNLINK, FILE_SLOT_REUSE, FILE_SLOT_REUSE_ROOT, FILE_SLOTS };
 
 struct file_scratch {
 	struct event_file event;
@@ -130,10 +130,10 @@ static __always_inline void file__describe(struct file_scratch *scratch, struct 
 
 #include "writers.h"
 
-static __always_inline int file__open(long fd)
+/* A file that was just opened: recorded where it is watched. */
+static __always_inline int file__opened(struct file *file, u32 slot)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct file *file = fd__file(task, fd);
 	struct watch_config *config = watch__config();
 	struct watch_subject subject;
 	struct watch_verdict verdict;
@@ -141,8 +141,6 @@ static __always_inline int file__open(long fd)
 	struct file_scratch *scratch;
 	struct file_view view;
 
-	if (!file) /* closed by another thread before the call returned: that thread's doing, counted */
-		goto unreadable;
 	if (file__view(&view, file))
 		goto unreadable;
 	if (view.mode & FMODE_PATH) /* a name, not its content */
@@ -159,7 +157,7 @@ static __always_inline int file__open(long fd)
 	verdict = watch__judge(config, &subject, &name);
 	if (!verdict.matched || own__is_current())
 		return 0;
-	scratch = file__scratch(FILE_SLOT_EXIT);
+	scratch = file__scratch(slot);
 	if (!scratch)
 		return 0;
 	header__begin(&scratch->event.header, EVENT_FILE, task);
@@ -167,11 +165,22 @@ static __always_inline int file__open(long fd)
 	/* An unnamed temporary file is always new; the kernel sets FMODE_CREATED only where a name was made. */
 	scratch->event.created = (view.mode & FMODE_CREATED) || (view.flags & O_TMPFILE_BIT);
 	if (view.mode & FMODE_WRITE)
-		writer__opened(file, &view, &scratch->event.header.task, verdict.id);
+		writer__opened(file, &view, &scratch->event.header.task, verdict.id, slot == FILE_SLOT_OPEN ? FILE_SLOT_REUSE : FILE_SLOT_REUSE_ROOT);
 	file__submit(scratch);
 	return 0;
 
 unreadable:
 	counter__add(COUNTER_E_FILE);
+	return 0;
+}
+
+/* The descriptor that an open call returned. */
+static __always_inline int file__open(long fd)
+{
+	struct file *file = fd__file(bpf_get_current_task_btf(), fd);
+
+	if (file)
+		return file__opened(file, FILE_SLOT_OPEN);
+	counter__add(COUNTER_E_FILE); /* closed by another thread before the call returned */
 	return 0;
 }

@@ -4,15 +4,16 @@
  *
  * The call's own arguments are user memory that another thread can rewrite, so they are never read. Between the call's entry and its
  * exit the kernel shows the objects it works on, to one of these hooks (the loader takes the first that attaches):
- * 1. fentry/security_path_rename and fentry/security_path_unlink: the dentries and the mount (kernels with CONFIG_SECURITY_PATH and
- *    fentry). 2. The change-time tracepoints of 6.13+ (inode_set_ctime_to_ts, ctime_xchg_skip, ctime_ns_xchg): every file system sets the
+ * 1. fentry and fexit of vfs_rename, vfs_unlink and vfs_link: the dentries themselves, for io_uring and nfsd as well (functions.bpf.c).
+ * 2. The change-time tracepoints of 6.13+ (inode_set_ctime_to_ts, ctime_xchg_skip, ctime_ns_xchg): every file system sets the
  *    change time of the file that it renames or unlinks; its names are then read from the inode. Neither: the probe reports that it
  *    is not attached. Rejected: the arguments (racy), ext4's own unlink tracepoint (one file system), fanotify (no process, merges).
  *
  * A candidate is a name as it was before the change. At the call's exit, when it succeeded, the candidate whose dentry has moved was
  * renamed; the one whose dentry has lost its inode or its place was unlinked.
  *
- * Cannot see: io_uring renames and unlinks; file systems that do not set change times themselves (NFS, FUSE: hook 2 only); the fourth
+ * Cannot see: by which mount the caller came, so that a path begins at the watch's mount, or at that of the working directory; io_uring
+ * renames and unlinks (hook 2 only); file systems that do not set change times themselves (NFS, FUSE: hook 2 only); the fourth
  * and later names of one inode (hook 2). A success without a candidate found is counted.
  * What an unprivileged process can do: have more than NAMING_MAX calls sleep at once (the oldest are forgotten, counted at their exit).
  */
@@ -39,7 +40,8 @@ struct candidate {
 struct naming {
 	u32 call;
 	u32 count;
-	struct vfsmount *mnt; /* of the working directory or the given descriptor: a first guess, checked before use */
+	u32 depth; /* calls within calls: overlayfs renames a file of the layer below */
+	u32 reserved;
 	struct candidate candidate[CANDIDATES_MAX];
 };
 
@@ -160,10 +162,10 @@ static __always_inline struct vfsmount *naming__mount(struct task_struct *task, 
 	return mnt;
 }
 
-static __always_inline void naming__report(struct naming *naming, struct candidate *candidate, struct task_struct *task, u8 op)
+static __always_inline void naming__report(struct candidate *candidate, struct task_struct *task, u8 op, u32 slot)
 {
 	struct vfsmount *mnt = naming__mount(task, candidate->subject.super);
-	struct file_scratch *scratch = file__scratch(FILE_SLOT_EXIT);
+	struct file_scratch *scratch = file__scratch(slot);
 	struct event_file *event;
 
 	if (!scratch)
@@ -202,7 +204,7 @@ static __always_inline bool naming__linked(struct candidate *candidate)
 }
 
 /* Judges one candidate after the call succeeded. Returns true where it was the object. */
-static __always_inline bool naming__settle(struct naming *naming, struct candidate *candidate, struct task_struct *task)
+static __always_inline bool naming__settle(struct naming *naming, struct candidate *candidate, struct task_struct *task, u32 slot)
 {
 	struct watch_config *config = watch__config();
 	struct dentry_view now;
@@ -216,7 +218,7 @@ static __always_inline bool naming__settle(struct naming *naming, struct candida
 		if (now.inode == candidate->subject.inode && !dentry__unhashed(candidate->dentry))
 			return false;
 		if (candidate->matched && !own__is_current())
-			naming__report(naming, candidate, task, EVENT_FILE_UNLINK);
+			naming__report(candidate, task, EVENT_FILE_UNLINK, slot);
 		return true;
 	}
 	if (now.inode != candidate->subject.inode || (now.parent == candidate->parent && now.name_hash_len == candidate->name_hash_len))
@@ -231,11 +233,11 @@ static __always_inline bool naming__settle(struct naming *naming, struct candida
 	if (verdict.id)
 		candidate->watch_id = verdict.id;
 	if ((verdict.matched || candidate->matched) && !own__is_current())
-		naming__report(naming, candidate, task, EVENT_FILE_RENAME);
+		naming__report(candidate, task, EVENT_FILE_RENAME, slot);
 	return true;
 }
 
-static __always_inline int naming__end(long ret)
+static __always_inline int naming__end(long ret, u32 slot)
 {
 	struct naming *naming = naming__current();
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -244,13 +246,51 @@ static __always_inline int naming__end(long ret)
 
 	if (!naming)
 		return 0;
+	if (naming->depth) {
+		naming->depth--;
+		return 0;
+	}
 	if (ret == 0) {
 		for (i = 0; i < CANDIDATES_MAX; i++)
-			if (i < naming->count && naming__settle(naming, &naming->candidate[i], task))
+			if (i < naming->count && naming__settle(naming, &naming->candidate[i], task, slot))
 				found = true;
 		if (!found)
 			counter__add(COUNTER_E_NAME);
 	}
 	bpf_map_delete_elem(&picket_naming, &tid);
+	return 0;
+}
+
+/* A call on a dentry begins, inside the kernel. */
+static __always_inline struct naming *naming__within(u32 call)
+{
+	struct naming *naming = naming__current();
+
+	if (naming) {
+		naming->depth++;
+		return NULL;
+	}
+	naming__begin(call);
+	return naming__current();
+}
+
+static __always_inline int naming__of(u32 call, struct dentry *dentry)
+{
+	struct naming *naming = naming__within(call);
+
+	if (naming)
+		naming__add(naming, dentry->d_inode, dentry);
+	return 0;
+}
+
+static __always_inline int naming__renaming(struct renamedata *data)
+{
+	struct naming *naming = naming__within(NAMING_RENAME);
+
+	if (!naming)
+		return 0;
+	naming__add(naming, data->old_dentry->d_inode, data->old_dentry);
+	if (data->flags & RENAME_EXCHANGE)
+		naming__add(naming, data->new_dentry->d_inode, data->new_dentry);
 	return 0;
 }

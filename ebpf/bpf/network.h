@@ -99,10 +99,9 @@ static __always_inline struct sock *fd__sock(struct task_struct *task, u64 fd)
 	return BPF_CORE_READ(socket, sk);
 }
 
-static __always_inline int network__accept(long fd)
+static __always_inline int network__accepted(struct sock *sk)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct sock *sk = fd__sock(task, fd);
 	struct flow flow = {}, *known;
 	u64 key = (u64)sk;
 	u16 family;
@@ -122,4 +121,9 @@ static __always_inline int network__accept(long fd)
 	if (known && bpf_map_update_elem(&picket_flows, &key, &flow, BPF_ANY))
 		counter__add(COUNTER_MAP_FULL + CLASS_NETWORK);
 	return 0;
+}
+
+static __always_inline int network__accept(long fd)
+{
+	return network__accepted(fd__sock(bpf_get_current_task_btf(), fd));
 }

@@ -90,7 +90,7 @@ static __always_inline void writer__ended(struct writer *writer, struct file_scr
 	file__submit(scratch);
 }
 
-static __always_inline void writer__opened(struct file *file, struct file_view *view, struct event_task *opener, u32 watch_id)
+static __always_inline void writer__opened(struct file *file, struct file_view *view, struct event_task *opener, u32 watch_id, u32 reuse_slot)
 {
 	u64 key = (u64)file;
 	struct watch_state *state = watch__state();
@@ -108,7 +108,7 @@ static __always_inline void writer__opened(struct file *file, struct file_view *
 	bool again = ended != NULL;
 
 	if (ended) {
-		struct file_scratch *scratch = file__scratch(FILE_SLOT_REUSE);
+		struct file_scratch *scratch = file__scratch(reuse_slot);
 
 		if (scratch) {
 			header__fill(&scratch->event.header, EVENT_FILE);
@@ -184,9 +184,9 @@ static __always_inline int file__close(u64 fd)
 	if (!writer)
 		return 0;
 	if (!writer__lives(writer, file))
-		writer__ended_unseen(key, writer, FILE_SLOT_ENTER);
+		writer__ended_unseen(key, writer, FILE_SLOT_CLOSE);
 	else if (file__references(file) == 1) /* else others hold it: the last one, or the sweep, reports */
-		writer__ended_by(key, writer, task, FILE_SLOT_ENTER);
+		writer__ended_by(key, writer, task, FILE_SLOT_CLOSE);
 	return 0;
 }
 
@@ -225,5 +225,33 @@ static __always_inline int writer__sweep(u64 key, struct writer *writer)
 {
 	if (!writer__lives(writer, (struct file *)key))
 		writer__ended_unseen(key, writer, FILE_SLOT_SWEEP);
+	return 0;
+}
+
+/* The last reference to a description goes, whoever held it. */
+static __always_inline int file__released(struct file *file)
+{
+	struct task_struct *task;
+	struct writer *writer;
+	u64 key = (u64)file;
+
+	if (!writers__any())
+		return 0;
+	writer = bpf_map_lookup_elem(&picket_writers, &key);
+	if (!writer)
+		return 0;
+	task = bpf_get_current_task_btf();
+	if (task->flags & PF_KTHREAD) { /* put off to a worker: its opener is who is known */
+		struct file_scratch *scratch = file__scratch(FILE_SLOT_CLOSE);
+
+		if (scratch) {
+			header__fill(&scratch->event.header, EVENT_FILE);
+			scratch->event.header.task = writer->opener;
+			writer__ended(writer, scratch, true);
+		}
+		writer__forget(key);
+		return 0;
+	}
+	writer__ended_by(key, writer, task, FILE_SLOT_CLOSE);
 	return 0;
 }

@@ -14,7 +14,22 @@ const MOUNT_POINT: &str = "/sys/fs/bpf";
 pub(crate) const KEPT: [&str; 2] = ["picket_counters", "picket_consumed"];
 
 /// Maps that several objects use; every other map belongs to one object.
-pub(crate) const SHARED: [&str; 5] = ["picket_ring", "picket_counters", "picket_consumed", "picket_own", "picket_flows"];
+pub(crate) const SHARED: [&str; 14] = [
+    "picket_ring",
+    "picket_counters",
+    "picket_consumed",
+    "picket_own",
+    "picket_flows",
+    "picket_config",
+    "picket_state",
+    "picket_roots",
+    "picket_supers",
+    "picket_links",
+    "picket_verdicts",
+    "picket_extensions",
+    "picket_writers",
+    "picket_naming",
+];
 
 /// A folder in a bpf file system. Without a configured one it is private to this sensor and removed with it.
 #[derive(Debug)]

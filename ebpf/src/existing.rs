@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use crate::decode::{decode, length, listener};
 use crate::layout as at;
 use crate::objects::Objects;
-use crate::probes::open_iterator;
+use crate::attach::open_iterator;
 use crate::record::{Body, Exec, FlowOp, Record, RecordFlags};
 use crate::sensor::SensorError;
 

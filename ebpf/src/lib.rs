@@ -13,6 +13,7 @@
 //! # Ok::<(), picket_ebpf::SensorError>(())
 //! ```
 
+mod attach;
 mod bpffs;
 mod decode;
 mod existing;

@@ -69,5 +69,5 @@ fn per_cpu(counters: &PerCpuArray<MapData, u64>, key: u32) -> Result<Vec<u64>, S
 }
 
 fn failed(what: &'static str, error: &aya::maps::MapError) -> SensorError {
-    SensorError::Map { what, reason: crate::probes::reason(error) }
+    SensorError::Map { what, reason: crate::attach::reason(error) }
 }

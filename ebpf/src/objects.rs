@@ -13,11 +13,12 @@ pub(crate) enum Object {
     Process,
     File,
     Network,
+    Functions,
     Iterators,
 }
 
 impl Object {
-    pub(crate) const ALL: [Self; 5] = [Self::Syscalls, Self::Process, Self::File, Self::Network, Self::Iterators];
+    pub(crate) const ALL: [Self; 6] = [Self::Syscalls, Self::Process, Self::File, Self::Network, Self::Functions, Self::Iterators];
 
     fn bytes(self) -> &'static [u8] {
         match self {
@@ -25,6 +26,7 @@ impl Object {
             Self::Process => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/process.o")),
             Self::File => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/file.o")),
             Self::Network => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/network.o")),
+            Self::Functions => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/functions.o")),
             Self::Iterators => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/iterators.o")),
         }
     }
@@ -46,7 +48,7 @@ impl Objects {
                 for (map, path) in &paths {
                     loader.map_pin_path(map, path.as_path());
                 }
-                (object, loader.load(object.bytes()).map_err(|error| crate::probes::reason(&error)))
+                (object, loader.load(object.bytes()).map_err(|error| crate::attach::reason(&error)))
             })
             .into_iter()
             .collect();

@@ -10,7 +10,7 @@ use aya::maps::{HashMap as BpfMap, MapData};
 
 use crate::existing::{Inode, own_descriptors};
 use crate::objects::{Objects, WatchMaps};
-use crate::probes::reason;
+use crate::attach::reason;
 use crate::sensor::{SensorError, WatchSpec, WatchState};
 
 /// `max_entries` of `picket_roots`: beyond it a watch says that it is not active.

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The better hooks, where the kernel has trampolines on its functions (fentry and fexit): the same records, without any cost for the system
+ * calls that are none of ours, with io_uring and nfsd, and with the exact moment of the last close.
+ *
+ * Hooks: fexit/do_filp_open (every open by path, the ring's as well) and fexit/file_open_root (open_by_handle_at): the opened file itself, typed.
+ * fentry/locks_remove_file: called once for each description, when its last reference goes. fentry and fexit of vfs_rename, vfs_unlink,
+ * vfs_link: the dentries. fexit/inet_csk_accept: the accepted socket. Rejected: the LSM hooks behind them (need lsm=…,bpf; they
+ * see refused calls too), kprobes (10 times the cost), static functions such as __fput (may be inlined).
+ *
+ * Kernels: 5.15 and later with BTF and CONFIG_FUNCTION_TRACER; each falls back on its own to the hooks in file.bpf.c and network.bpf.c.
+ *
+ * Cannot see: what file.bpf.c cannot, but for io_uring; opens by the kernel for exec (left out: the exec record names them).
+ * An unprivileged process can do what it can to those.
+ */
+#include "file.h"
+#include "names.h"
+#include "network.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define FMODE_EXEC_FLAG 0x20 /* __FMODE_EXEC, among the open flags */
+
+static __always_inline int opened(struct file *file, u32 slot)
+{
+	/* An error pointer lies in the last page. */
+	if ((u64)file >= -4095UL || !file)
+		return 0;
+	if (file->f_flags & FMODE_EXEC_FLAG)
+		return 0;
+	return file__opened(file, slot);
+}
+
+SEC("fexit/do_filp_open")
+int BPF_PROG(do_filp_open, int dfd, void *name, void *flags, struct file *ret)
+{
+	return opened(ret, FILE_SLOT_OPEN);
+}
+
+SEC("fexit/file_open_root")
+int BPF_PROG(file_open_root, void *root, void *name, int flags, umode_t mode, struct file *ret)
+{
+	return opened(ret, FILE_SLOT_OPEN_ROOT);
+}
+
+SEC("fentry/locks_remove_file")
+int BPF_PROG(locks_remove_file, struct file *file)
+{
+	return file__released(file);
+}
+
+SEC("fentry/vfs_rename")
+int BPF_PROG(vfs_rename, struct renamedata *data)
+{
+	return naming__renaming(data);
+}
+
+SEC("fexit/vfs_rename")
+int BPF_PROG(vfs_rename_done, struct renamedata *data, int ret)
+{
+	return naming__end(ret, FILE_SLOT_RENAME);
+}
+
+SEC("fentry/vfs_unlink")
+int BPF_PROG(vfs_unlink, void *idmap, struct inode *folder, struct dentry *dentry)
+{
+	return naming__of(NAMING_UNLINK, dentry);
+}
+
+SEC("fexit/vfs_unlink")
+int BPF_PROG(vfs_unlink_done, void *idmap, struct inode *folder, struct dentry *dentry, void *delegated, int ret)
+{
+	return naming__end(ret, FILE_SLOT_UNLINK);
+}
+
+SEC("fentry/vfs_link")
+int BPF_PROG(vfs_link, struct dentry *dentry)
+{
+	return naming__of(NAMING_LINK, dentry);
+}
+
+SEC("fexit/vfs_link")
+int BPF_PROG(vfs_link_done, struct dentry *dentry, void *idmap, struct inode *folder, struct dentry *made, void *delegated, int ret)
+{
+	return naming__end(ret, FILE_SLOT_UNLINK);
+}
+
+/* Since 6.10; before, with two arguments more. The verifier refuses the one that does not fit. */
+SEC("fexit/inet_csk_accept")
+int BPF_PROG(inet_csk_accept, struct sock *listener, void *argument, struct sock *ret)
+{
+	return network__accepted(ret);
+}
+
+SEC("fexit/inet_csk_accept")
+int BPF_PROG(inet_csk_accept_before_6_10, struct sock *listener, int flags, void *error, bool kernel, struct sock *ret)
+{
+	return network__accepted(ret);
+}

@@ -1,0 +1,232 @@
+//! Loading and attaching: each probe on its own and by the first of its variants that this kernel takes, so that one that is refused takes
+//! no other down.
+
+use std::fs::File;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
+use aya::Btf;
+use aya::maps::{Map, MapData, ProgramArray};
+use aya::programs::{Iter, Program, ProgramError, ProgramFd};
+
+use crate::objects::{Object, Objects};
+use crate::probes::{Hook, ITERATORS, NAMING, PROBES, Part, Probe, Variant};
+use crate::sensor::ProbeState;
+use crate::sys::MapIterator;
+
+/// What is attached; dropping the objects detaches.
+pub(crate) struct Attached {
+    pub(crate) states: Vec<ProbeState>,
+    pub(crate) sweep: Option<MapIterator>,
+    /// Held: an emptied table would leave the dispatchers with nothing to jump to.
+    _dispatch: Option<Dispatch>,
+    /// Descriptors of loaded programs, for their run time and misses, with their names.
+    pub(crate) programs: Vec<(String, i32)>,
+}
+
+struct Dispatch {
+    on_enter: ProgramArray<MapData>,
+    on_exit: ProgramArray<MapData>,
+    enter_used: bool,
+    exit_used: bool,
+}
+
+/// Loads and attaches everything.
+pub(crate) fn attach(objects: &mut Objects, btf: &Btf) -> Attached {
+    let dispatch = objects.dispatch().map(|(on_enter, on_exit)| Dispatch { on_enter, on_exit, enter_used: false, exit_used: false });
+    let mut attaching = Attaching { objects, btf, dispatch, programs: Vec::new(), naming: None };
+    let mut states: Vec<ProbeState> = PROBES.iter().map(|probe| attaching.probe(probe)).collect();
+    // Last: from here on system calls reach the probes, where a probe needs them.
+    let used = attaching.dispatch.as_ref().map_or((false, false), |dispatch| (dispatch.enter_used, dispatch.exit_used));
+    for (name, hook, needed) in [("sys_enter", "tp_btf/sys_enter", used.0), ("sys_exit", "tp_btf/sys_exit", used.1)] {
+        if needed && let Err(reason) = attaching.part(Object::Syscalls, &Part { program: name, hook: Hook::Tracepoint(name), optional: false }) {
+            depend(&mut states, hook, &reason);
+        }
+    }
+    let sweep = attaching.sweeper();
+    states.push(state("file_close_sweep", "iter/bpf_map_elem", sweep.as_ref().map(|_| ()).map_err(Clone::clone)));
+    Attached { states, sweep: sweep.ok(), _dispatch: attaching.dispatch, programs: attaching.programs }
+}
+
+fn state(name: &str, hook: &str, outcome: Result<(), String>) -> ProbeState {
+    ProbeState { name: name.into(), hook: hook.into(), attached: outcome.is_ok(), reason: outcome.err().unwrap_or_default() }
+}
+
+/// A probe behind a dispatcher that is not attached sees nothing.
+fn depend(states: &mut [ProbeState], hook: &str, reason: &str) {
+    for state in states.iter_mut().filter(|state| state.attached && state.hook.contains(hook)) {
+        state.attached = false;
+        state.reason = format!("{hook} is not attached: {reason}");
+    }
+}
+
+struct Attaching<'a> {
+    objects: &'a mut Objects,
+    btf: &'a Btf,
+    dispatch: Option<Dispatch>,
+    programs: Vec<(String, i32)>,
+    /// Whether the change-time tracepoints are attached, once they were tried.
+    naming: Option<Result<(), String>>,
+}
+
+impl Attaching<'_> {
+    /// By the first variant that works; where none does, the state tells the last one's reason, which is the one that should.
+    fn probe(&mut self, probe: &Probe) -> ProbeState {
+        let mut last = state(probe.name, "", Err("no variant".into()));
+        for variant in probe.variants {
+            let outcome = self.variant(variant);
+            if let Err(reason) = &outcome {
+                tracing::debug!(probe = probe.name, hook = variant.hook, reason, "hook refused");
+            }
+            last = state(probe.name, variant.hook, outcome);
+            if last.attached {
+                break;
+            }
+        }
+        last
+    }
+
+    fn variant(&mut self, variant: &Variant) -> Result<(), String> {
+        if variant.naming {
+            self.naming()?;
+        }
+        for (index, part) in variant.parts.iter().enumerate() {
+            let outcome = self.part(variant.object, part);
+            if !part.optional && outcome.is_err() {
+                for done in variant.parts.iter().take(index) {
+                    self.undo(variant.object, done);
+                }
+                return outcome;
+            }
+        }
+        Ok(())
+    }
+
+    fn naming(&mut self) -> Result<(), String> {
+        if self.naming.is_none() {
+            let outcome = NAMING.map(|name| self.part(Object::File, &Part { program: name, hook: Hook::Tracepoint(name), optional: false }));
+            self.naming = Some(outcome.into_iter().collect::<Result<Vec<()>, String>>().map(|_| ()));
+        }
+        self.naming.clone().unwrap_or(Ok(()))
+    }
+
+    fn part(&mut self, object: Object, part: &Part) -> Result<(), String> {
+        let fd = self.load(object, part)?;
+        match part.hook {
+            Hook::Enter(slot) | Hook::Exit(slot) => {
+                let enter = matches!(part.hook, Hook::Enter(_));
+                let Some(dispatch) = &mut self.dispatch else { return Err("the dispatch tables are missing".into()) };
+                let (table, used) = if enter { (&mut dispatch.on_enter, &mut dispatch.enter_used) } else { (&mut dispatch.on_exit, &mut dispatch.exit_used) };
+                table.set(slot, &fd, 0).map_err(|error| reason(&error))?;
+                *used = true;
+                Ok(())
+            }
+            Hook::Tracepoint(_) | Hook::Entry(_) | Hook::Return(_) => {
+                let attached = match self.find(object, part.program)? {
+                    Program::BtfTracePoint(program) => program.attach().map(|_| ()),
+                    Program::FEntry(program) => program.attach().map(|_| ()),
+                    Program::FExit(program) => program.attach().map(|_| ()),
+                    _ => return Err(format!("{} is of another kind", part.program)),
+                };
+                attached.map_err(|error| reason(&error))
+            }
+        }
+    }
+
+    /// Loads a program once; a second call gives its descriptor.
+    fn load(&mut self, object: Object, part: &Part) -> Result<ProgramFd, String> {
+        let target = match part.hook {
+            Hook::Tracepoint(name) | Hook::Entry(name) | Hook::Return(name) => name,
+            Hook::Enter(_) => "sys_enter",
+            Hook::Exit(_) => "sys_exit",
+        };
+        let btf = self.btf;
+        let found = self.find(object, part.program)?;
+        if found.fd().is_err() {
+            match found {
+                Program::BtfTracePoint(program) => program.load(target, btf),
+                Program::FEntry(program) => program.load(target, btf),
+                Program::FExit(program) => program.load(target, btf),
+                _ => return Err(format!("{} is of another kind", part.program)),
+            }
+            .map_err(|error| reason(&error))?;
+            let fd = found.fd().map_err(|error| reason(&error))?.as_fd().as_raw_fd();
+            self.programs.push((part.program.to_owned(), fd));
+        }
+        let found = self.find(object, part.program)?;
+        found.fd().and_then(|fd| fd.try_clone().map_err(ProgramError::IOError)).map_err(|error| reason(&error))
+    }
+
+    /// Takes a part of a variant that did not work away again.
+    fn undo(&mut self, object: Object, part: &Part) {
+        let unloaded = match self.find(object, part.program) {
+            Ok(Program::BtfTracePoint(program)) => program.unload(),
+            Ok(Program::FEntry(program)) => program.unload(),
+            Ok(Program::FExit(program)) => program.unload(),
+            _ => return,
+        };
+        if unloaded.is_ok() {
+            self.programs.retain(|(name, _)| name != part.program);
+        }
+    }
+
+    fn find(&mut self, object: Object, program: &str) -> Result<&mut Program, String> {
+        self.objects.object(object)?.program_mut(program).ok_or_else(|| format!("no program {program} in its object"))
+    }
+
+    fn sweeper(&mut self) -> Result<MapIterator, String> {
+        let ebpf = self.objects.object(Object::File)?;
+        let Some(Map::HashMap(map)) = ebpf.take_map("picket_writers") else { return Err("the map of writers is missing".into()) };
+        let found: &mut Iter = ebpf.program_mut("sweep_writers").ok_or("no program sweep_writers in its object")?.try_into().map_err(|error| reason(&error))?;
+        found.load("bpf_map_elem", self.btf).map_err(|error| reason(&error))?;
+        let fd = found.fd().map_err(|error| reason(&error))?;
+        self.programs.push(("sweep_writers".to_owned(), fd.as_fd().as_raw_fd()));
+        MapIterator::new(fd.as_fd(), map.fd().as_fd()).map_err(|error| format!("cannot bind the sweep to its map: {error}"))
+    }
+}
+
+/// Loads the iterators: one that this kernel refuses is a state with the reason.
+pub(crate) fn load_iterators(objects: &mut Objects, btf: &Btf) -> Vec<ProbeState> {
+    ITERATORS
+        .map(|(program, kind)| {
+            state(program, &format!("iter/{kind}"), iterator(objects, program).and_then(|found| found.load(kind, btf).map_err(|error| reason(&error))))
+        })
+        .to_vec()
+}
+
+fn iterator<'a>(objects: &'a mut Objects, program: &str) -> Result<&'a mut Iter, String> {
+    let ebpf = objects.object(Object::Iterators)?;
+    let found = ebpf.program_mut(program).ok_or_else(|| format!("no program {program} in its object"))?;
+    found.try_into().map_err(|error| reason(&error))
+}
+
+/// A file: reading it to its end is one run of a loaded iterator.
+pub(crate) fn open_iterator(objects: &mut Objects, program: &str) -> Result<File, String> {
+    let found = iterator(objects, program)?;
+    let link = found.attach().map_err(|error| reason(&error))?;
+    let link = found.take_link(link).map_err(|error| reason(&error))?;
+    link.into_file().map_err(|error| reason(&error))
+}
+
+/// Lines that end every verifier log and say nothing about the reason.
+const VERIFIER_SUMMARY: [&str; 3] = ["processed ", "verification time", "stack depth"];
+
+/// An error with its causes on one line, the verifier's last words included and no more: its log can be megabytes.
+pub(crate) fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    let mut lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty() && !VERIFIER_SUMMARY.iter().any(|start| line.starts_with(start))).collect();
+    if lines.len() > 3 {
+        let last = lines.split_off(lines.len() - 2);
+        lines.truncate(1);
+        lines.extend(last);
+    }
+    lines.join(" … ").chars().take(600).collect()
+}
