@@ -43,6 +43,7 @@ use crate::{
 /// Chunks between pipeline and spooler.
 const CHUNKS_MAX: usize = 8;
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(15);
 /// At the end: for the server to take what is left. The spool keeps what it does not take.
 const SEND_REST_MAX: Duration = Duration::from_secs(5);
 
@@ -61,9 +62,11 @@ struct Agent {
 
 pub(crate) fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let boot = Boot::current().context("read the boot id")?;
-    let (spool, recovery) = Spool::open(config.spool()).context("open the spool")?;
+    let (spool, recovery) = open_spool(&config)?;
     tracing::info!(?recovery, "the spool is open");
+    let begin = Instant::now();
     let loaded = Loaded::new(&config, true)?;
+    tracing::info!(took_ms = begin.elapsed().as_millis(), "the sensor is loaded");
     let first = first_events(&loaded, &config, &recovery, &boot);
     privileges::drop_unneeded()?;
     let agent = start(config, file, boot, spool, &recovery, loaded, first)?;
@@ -71,6 +74,17 @@ pub(crate) fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let result = runtime.block_on(serve(agent));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
+}
+
+/// A killed agent holds its files until the kernel has taken its probes down, which takes seconds; whoever restarts it is faster.
+fn open_spool(config: &Config) -> anyhow::Result<(Spool, Recovery)> {
+    let until = Instant::now() + LOCK_WAIT_MAX;
+    loop {
+        match Spool::open(config.spool()) {
+            Err(picket_spool::SpoolError::Locked { .. }) if Instant::now() < until => std::thread::sleep(Duration::from_millis(100)),
+            result => return result.context("open the spool"),
+        }
+    }
 }
 
 fn first_events(loaded: &Loaded, config: &Config, recovery: &Recovery, boot: &Boot) -> Vec<Event> {

@@ -122,12 +122,16 @@ impl<R: Reports> Uplink<R> {
             Err(error) => return failed(with_sources(&error)),
         };
         let url = self.config.load().server.url.clone().unwrap_or_else(|| identity.server_url.clone());
-        match dial(&url, tls).await {
+        let end = match dial(&url, tls).await {
             Ok(channel) => self.session(channel, identity, is_next.then_some(store), store, commands).await,
-            Err(error) => {
-                let expired = identity.validity().is_ok_and(|validity| validity.not_after < wall_now().0 / 1_000_000_000);
-                failed(if expired { format!("{error} (the certificate has expired: enrol this host again)") } else { error.to_string() })
+            Err(error) => failed(error.to_string()),
+        };
+        match end {
+            // TLS 1.3 refuses a client after its handshake: the server's reason is all there is to see.
+            End::Failed { welcomed: false, reason, .. } if identity.validity().is_ok_and(|validity| validity.not_after < wall_now().0 / 1_000_000_000) => {
+                failed(format!("{reason} (the certificate has expired: enrol this host again)"))
             }
+            end => end,
         }
     }
 }

@@ -56,6 +56,12 @@ pub(super) enum End {
     },
 }
 
+/// A status with what lies under it.
+fn said(status: &tonic::Status) -> String {
+    let cause = std::error::Error::source(status).map(|source| format!(": {}", with_sources(source))).unwrap_or_default();
+    format!("{} ({:?}){cause}", status.message(), status.code())
+}
+
 struct Session<'a, R> {
     uplink: &'a Uplink<R>,
     up: mpsc::Sender<AgentMessage>,
@@ -131,7 +137,7 @@ impl<R: Reports> Uplink<R> {
         };
         // The queue is new.
         let _ = up.try_send(AgentMessage { message: Some(Up::Hello(hello)) });
-        let refused = |status: tonic::Status| format!("the server ended the session: {} ({:?})", status.message(), status.code());
+        let refused = |status: tonic::Status| format!("the server ended the session: {}", said(&status));
         let greet = async {
             let mut client = AgentGatewayClient::new(channel).max_encoding_message_size(4 << 20);
             let mut down = client.session(ReceiverStream::new(queue)).await.map_err(refused)?.into_inner();
@@ -183,7 +189,7 @@ impl<R: Reports> Session<'_, R> {
                 message = down.message() => match message {
                     Ok(Some(message)) => self.handle(message, commands).await,
                     Ok(None) => Err(self.failed("the server closed the session".to_owned())),
-                    Err(status) => Err(self.failed(format!("the session ended: {} ({:?})", status.message(), status.code()))),
+                    Err(status) => Err(self.failed(format!("the session ended: {}", said(&status)))),
                 },
                 _ = heartbeat.tick() => {
                     // A full queue means that the server does not read: the next one will tell.
