@@ -12,7 +12,7 @@ check() {
   alive "$STATE/run/picket-agent.pid" picket-agent && agent=1
   alive "$STATE/run/picket-server.pid" picket-server && server=1
   ((agent + server)) || return 0
-  if ((agent && server)) && [[ -n ${DETACH:-} ]]; then
+  if ((agent && server)) && [[ -n ${DETACH:-} && -e $STATE/run/ready ]]; then
     say "already running with state $STATE (make status, make down)"
     exit 0
   fi
@@ -87,7 +87,13 @@ start() {
   local name=$1 log=$STATE/log/$1.log
   if [[ -s $log ]]; then mv "$log" "$log.1"; fi
   setsid "$BIN/$name" run --config "$2" </dev/null >"$log" 2>&1 9>&- &
-  echo "$!" >"$STATE/run/$name.pid"
+  local pid=$! tenths
+  echo "$pid" >"$STATE/run/$name.pid"
+  # Until the shell's child has become the program, nobody could tell that it is ours.
+  for ((tenths = 0; tenths < 50; tenths++)); do
+    if alive "$STATE/run/$name.pid" "$name" || ! kill -0 "$pid" 2>/dev/null; then break; fi
+    sleep 0.1
+  done
 }
 
 # failed NAME WHAT [TO DO…]: the end of its log, then stop what runs.
@@ -116,7 +122,7 @@ start_server() {
   done
   # The scripts' own sign-in; a person gets another one below.
   if ! "$CTL" whoami >/dev/null 2>&1; then
-    "$BIN/picket-server" sign-in --config "$STATE/server.toml" 2>>"$STATE/log/picket-server.log" | "$CTL" login "https://127.0.0.1:${PORT[api]}" --code - >/dev/null ||
+    "$BIN/picket-server" sign-in --config "$STATE/server.toml" 2>>"$STATE/log/picket-server.log" | "$CTL" login "https://127.0.0.1:${PORT[api]}" --code - --name up --label "make up" 2>>"$STATE/log/picket-server.log" ||
       failed picket-server "the server does not answer on https://127.0.0.1:${PORT[api]} after $((tenths / 10)) s"
   fi
 }
@@ -193,11 +199,13 @@ main() {
   flock -n 9 || die "another \`make up\` is at work on $STATE" "wait for it"
   [[ ${1:-} == check ]] && exit 0
   trap 'trap "" INT TERM HUP; say "stopping"; stop_all; exit 130' INT TERM HUP
+  rm -f "$STATE/run/ready"
   choose_ports
   write_configs
   start_server
   start_agent
   wait_for_events
+  touch "$STATE/run/ready"
   announce
   if [[ -n ${DETACH:-} ]]; then exit 0; fi
   stay
