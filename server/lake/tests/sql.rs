@@ -120,8 +120,11 @@ async fn a_query_is_bounded_in_rows_time_and_memory() {
         "WITH RECURSIVE bomb AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM bomb) SELECT count(*) FROM bomb",
         "WITH RECURSIVE bomb AS (SELECT 1 AS n UNION ALL SELECT b.n + 1 FROM bomb b CROSS JOIN (VALUES (1), (2), (3), (4)) v) SELECT * FROM bomb ORDER BY n DESC",
         "SELECT count(*) FROM generate_series(1, 100000000000)",
-        "SELECT string_agg(repeat(actor_process_cmd_line, 1000), '') FROM events a",
+        "SELECT string_agg(a.actor_process_cmd_line, '') FROM events a CROSS JOIN events b",
         "SELECT length(repeat('x', 2000000000))",
+        "SELECT array_length(range(1, 1000000000))",
+        "SELECT count(*) FROM events a, events b, events c WHERE a.metadata_sequence + b.metadata_sequence + c.metadata_sequence < 0",
+        "SELECT count(*) FROM (SELECT a.metadata_sequence FROM events a CROSS JOIN events b) x JOIN events c ON x.metadata_sequence + 1 > c.metadata_sequence + 999999",
     ];
     for sql in too_much {
         let started = Instant::now();

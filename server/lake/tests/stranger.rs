@@ -67,7 +67,7 @@ async fn other_readers_find_the_same_rows() {
     let ours = table(
         &lake,
         "SELECT count(*), count(DISTINCT device_uid || metadata_sequence), sum(metadata_sequence), sum((extract(epoch FROM date_trunc('second', time))::BIGINT * 1000000 + extract(microsecond FROM time)::BIGINT % 1000000) % 1000003), \
-         count(process_uid), sum(coalesce(array_length(addresses), 0)), sum(length(file_path)), count(DISTINCT day) FROM events",
+         count(process_uid), sum(coalesce(array_length(addresses), 0)::BIGINT), sum(length(file_path)), count(DISTINCT day) FROM events",
     )
     .await
     .unwrap();

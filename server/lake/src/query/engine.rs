@@ -23,8 +23,10 @@ use datafusion::{
 };
 use object_store::{ObjectStore, local::LocalFileSystem};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use super::{
+    bounds::{Bound, BoundJoins, REFUSED_FUNCTIONS, YieldingJoins},
     provider::{Events, ScanCount},
     tables::Catalog,
 };
@@ -54,6 +56,8 @@ pub(crate) struct Turn {
     pub(crate) count: Arc<ScanCount>,
     pub(crate) started: Instant,
     pub(crate) deadline: Instant,
+    /// Cancelled when the caller goes: what runs between two batches looks at it.
+    pub(crate) cancelled: CancellationToken,
     running: Arc<AtomicU64>,
     _permit: OwnedSemaphorePermit,
 }
@@ -115,23 +119,29 @@ impl Engine {
             .map_err(|_| LakeError::Cancelled)?;
         self.running.fetch_add(1, Ordering::Relaxed);
         let count = Arc::new(ScanCount::default());
+        let bound = Bound { cancelled: CancellationToken::new(), deadline: started + timeout };
         let turn = Turn {
-            context: self.context(view, Arc::clone(&count))?,
+            context: self.context(view, Arc::clone(&count), &bound)?,
             count,
             started,
-            deadline: started + timeout,
+            deadline: bound.deadline,
+            cancelled: bound.cancelled,
             running: Arc::clone(&self.running),
             _permit: permit,
         };
         Ok(turn)
     }
 
-    fn context(&self, view: View, count: Arc<ScanCount>) -> Result<SessionContext, LakeError> {
+    fn context(&self, view: View, count: Arc<ScanCount>, bound: &Bound) -> Result<SessionContext, LakeError> {
         let runtime = RuntimeEnvBuilder::from_runtime_env(&self.shared)
             .with_memory_pool(Arc::new(GreedyMemoryPool::new(self.limits.memory_bytes)))
             .build_arc()
             .map_err(LakeError::engine("bounding a query"))?;
-        let context = self.session(runtime);
+        let state = self.state(runtime).with_optimizer_rule(Arc::new(BoundJoins(bound.clone()))).with_physical_optimizer_rule(Arc::new(YieldingJoins)).build();
+        let context = SessionContext::new_with_state(state);
+        for function in REFUSED_FUNCTIONS {
+            context.deregister_udf(function);
+        }
         let events = Arc::new(self.events(view, count));
         context.register_catalog("picket", Arc::new(Catalog::new(events)) as Arc<dyn CatalogProvider>);
         Ok(context)
@@ -139,12 +149,11 @@ impl Engine {
 
     /// A session for merging files: its own memory, spilling to disk.
     pub(crate) fn merge_context(&self) -> SessionContext {
-        self.session(Arc::clone(&self.merge))
+        SessionContext::new_with_state(self.state(Arc::clone(&self.merge)).build())
     }
 
-    fn session(&self, runtime: Arc<RuntimeEnv>) -> SessionContext {
-        let state = SessionStateBuilder::new().with_config(self.config.clone()).with_runtime_env(runtime).with_default_features().build();
-        SessionContext::new_with_state(state)
+    fn state(&self, runtime: Arc<RuntimeEnv>) -> SessionStateBuilder {
+        SessionStateBuilder::new().with_config(self.config.clone()).with_runtime_env(runtime).with_default_features()
     }
 
     pub(crate) fn events(&self, view: View, count: Arc<ScanCount>) -> Events {

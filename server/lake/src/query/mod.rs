@@ -1,5 +1,6 @@
 //! Asking: SQL and search over one view of the lake, bounded and cancellable.
 
+mod bounds;
 mod driver;
 mod engine;
 mod provider;

@@ -48,10 +48,11 @@ pub(crate) async fn run(engine: &Engine, view: View, query: SqlQuery) -> Result<
     let columns = stream.schema().fields().iter().map(|field| (field.name().clone(), type_name(field.data_type()))).collect();
     let stats = StatsHandle::default();
     let (sender, receiver) = mpsc::channel(driver::CHUNKS_MAX);
+    let leaving = turn.cancelled.clone().drop_guard();
     let task = AbortOnDropHandle::new(tokio::spawn(driver::forward(stream, turn, limit, sender, stats.clone())));
-    let rows = stream::unfold((receiver, task), |(mut receiver, task)| async {
+    let rows = stream::unfold((receiver, task, leaving), |(mut receiver, task, leaving)| async {
         let next = receiver.recv().await?;
-        Some((next.and_then(|batch| values::rows(&batch)), (receiver, task)))
+        Some((next.and_then(|batch| values::rows(&batch)), (receiver, task, leaving)))
     });
     Ok(SqlResult { columns, rows: rows.filter(|chunk| future::ready(!matches!(chunk, Ok(rows) if rows.is_empty()))).boxed(), stats })
 }
