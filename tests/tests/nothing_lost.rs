@@ -164,19 +164,24 @@ impl Numbered {
 
     /// Waits until the last number has arrived, then compares.
     fn settle(&mut self) -> picket_tests::account::Account {
-        // One more file after everything else: once its delete is stored, so is all that the same spool keeps before it.
-        std::thread::sleep(Duration::from_secs(2));
-        self.files.make(1).unwrap();
-        let last = format!("n-{}{}", self.files.made() - 1, self.suffix);
-        let arrived = format!("SELECT count(*) FROM events WHERE file_name = '{last}' AND activity_id = 4");
-        let ctl = &self.deployment.ctl;
-        let found = wait::until("the last file is stored", Duration::from_secs(120), || Ok((ctl.number(&arrived)? == 1).then_some(())));
+        // One more file after everything else: once it is stored, so is all that the same spool keeps before it. It may itself be lost
+        // (the spool still full, the agent still waiting to reconnect), so another one follows until one arrives.
+        let first = self.files.made();
+        let Self { deployment, agent, files, suffix, .. } = self;
+        let ctl = &deployment.ctl;
+        let found = wait::until("a last file is stored", Duration::from_secs(120), || {
+            files.make(1)?;
+            std::thread::sleep(Duration::from_secs(2));
+            let names: Vec<_> = (first..files.made()).map(|number| format!("'n-{number}{suffix}'")).collect();
+            let arrived = ctl.number(&format!("SELECT count(*) FROM events WHERE activity_id = 4 AND file_name IN ({})", names.join(", ")))?;
+            Ok((arrived > 0).then_some(()))
+        });
         if let Err(error) = found {
-            panic!("{error:#}\n{}\n{:?}", self.agent.log(), self.agent.status());
+            panic!("{error:#}\n{}\n{:?}", agent.log(), agent.status());
         }
         // Loss events are written at most a second after the loss.
         std::thread::sleep(Duration::from_secs(3));
-        let account = balance(ctl, &self.files, &self.suffix).unwrap();
+        let account = balance(ctl, files, suffix).unwrap();
         eprintln!("{account:?}");
         account
     }
