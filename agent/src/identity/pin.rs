@@ -22,11 +22,6 @@ impl Pin {
         URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Self)
     }
 
-    #[cfg(test)]
-    pub(crate) fn of_key(spki_der: &[u8]) -> Self {
-        Self(Sha256::digest(spki_der).into())
-    }
-
     fn matches(self, certificate: &CertificateDer<'_>) -> bool {
         x509_parser::parse_x509_certificate(certificate).is_ok_and(|(_, parsed)| Sha256::digest(parsed.tbs_certificate.subject_pki.raw).as_slice() == self.0)
     }

@@ -1,6 +1,6 @@
 use std::{
     fs::{DirBuilder, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -55,14 +55,12 @@ impl IdentityStore {
 
     fn read(&self, name: &str) -> Result<Option<Identity>, IdentityError> {
         let path = self.dir.join(name);
-        match std::fs::metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(IdentityError::Io { operation: "read", path, source }),
-            Ok(metadata) if metadata.len() > FILE_BYTES_MAX => return Err(IdentityError::Damaged { path }),
-            Ok(_) => {}
-        }
-        match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|_| IdentityError::Damaged { path }),
+        let mut bytes = zeroize::Zeroizing::new(Vec::new());
+        // Opened once: a renewed identity may take its place meanwhile.
+        let read = File::open(&path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes));
+        match read {
+            Ok(_) => serde_json::from_slice(&bytes).map(Some).map_err(|_| IdentityError::Damaged { path }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(IdentityError::Io { operation: "read", path, source }),
         }
     }
