@@ -92,8 +92,13 @@ static __always_inline void exec__credentials(struct event_exec *event, struct t
 	bpf_probe_read_kernel(&event->capabilities, sizeof(event->capabilities), at);
 }
 
-static __noinline u32 exec__path(struct exec_scratch *scratch, u64 dentry, u64 mnt)
+/* Global: verified once, see watch__walk. */
+__noinline u32 exec__path(u64 dentry, u64 mnt)
 {
+	struct exec_scratch *scratch = exec__scratch();
+
+	if (!scratch)
+		return 0;
 	return path__append(scratch->data, EXEC_DATA, &scratch->sink, (struct dentry *)dentry, (struct vfsmount *)mnt);
 }
 
@@ -113,7 +118,7 @@ static __always_inline void exec__files(struct exec_scratch *scratch, struct tas
 
 		event->exe_inode = BPF_CORE_READ(exe, f_inode, i_ino);
 		event->exe_device = BPF_CORE_READ(exe, f_inode, i_sb, s_dev);
-		event->exe_len = exec__path(scratch, (u64)dentry, (u64)BPF_CORE_READ(exe, f_path.mnt));
+		event->exe_len = exec__path((u64)dentry, (u64)BPF_CORE_READ(exe, f_path.mnt));
 		if (event->exe_len == 0) { /* memfd: only the anonymous leaf has a name */
 			path__append_name(scratch->data, EXEC_DATA, &scratch->sink, (const char *)BPF_CORE_READ(dentry, d_name.name));
 			event->exe_len = MEMORY(scratch->sink.used) - MEMORY(scratch->sink.start);
@@ -122,7 +127,7 @@ static __always_inline void exec__files(struct exec_scratch *scratch, struct tas
 			MEMORY(scratch->sink.flags) |= EVENT_F_PATH_DETACHED;
 	}
 	if (fs)
-		event->cwd_len = exec__path(scratch, (u64)BPF_CORE_READ(fs, pwd.dentry), (u64)BPF_CORE_READ(fs, pwd.mnt));
+		event->cwd_len = exec__path((u64)BPF_CORE_READ(fs, pwd.dentry), (u64)BPF_CORE_READ(fs, pwd.mnt));
 }
 
 static __always_inline void exec__begin(struct exec_scratch *scratch, struct task_struct *task)

@@ -84,8 +84,13 @@ static __always_inline struct file *fd__file(struct task_struct *task, u64 fd)
 	return file;
 }
 
-static __noinline u32 file__path(struct file_scratch *scratch, u64 dentry, u64 mnt)
+/* Appends a path to the record in a slot; the bytes appended. */
+__noinline u32 file__path(u32 slot, u64 dentry, u64 mnt)
 {
+	struct file_scratch *scratch = bpf_map_lookup_elem(&file_scratch, &slot);
+
+	if (!scratch)
+		return 0;
 	return path__append(scratch->data, FILE_DATA, &scratch->sink, (struct dentry *)dentry, (struct vfsmount *)mnt);
 }
 
@@ -116,14 +121,14 @@ static __always_inline void file__submit(struct file_scratch *scratch)
 }
 
 /* Path and identity of an open description, whatever is done with it. */
-static __always_inline void file__describe(struct file_scratch *scratch, struct file_view *view, struct watch_subject *subject, u32 watch_id, u8 op)
+static __always_inline void file__describe(struct file_scratch *scratch, struct file_view *view, struct watch_subject *subject, u32 watch_id, u8 op, u32 slot)
 {
 	struct event_file *event = &scratch->event;
 
 	file__attributes(event, subject, watch_id, op);
 	event->open_flags = view->flags;
 	event->mode_bits = view->mode & (FMODE_READ | FMODE_WRITE);
-	event->path_len = file__path(scratch, (u64)view->dentry, (u64)view->mnt);
+	event->path_len = file__path(slot, (u64)view->dentry, (u64)view->mnt);
 	if (dentry__unhashed(view->dentry))
 		MEMORY(scratch->sink.flags) |= EVENT_F_PATH_DETACHED;
 }
@@ -161,7 +166,7 @@ static __always_inline int file__opened(struct file *file, u32 slot)
 	if (!scratch)
 		return 0;
 	header__begin(&scratch->event.header, EVENT_FILE, task);
-	file__describe(scratch, &view, &subject, verdict.id, EVENT_FILE_OPEN);
+	file__describe(scratch, &view, &subject, verdict.id, EVENT_FILE_OPEN, slot);
 	/* An unnamed temporary file is always new; the kernel sets FMODE_CREATED only where a name was made. */
 	scratch->event.created = (view.mode & FMODE_CREATED) || (view.flags & O_TMPFILE_BIT);
 	if (view.mode & FMODE_WRITE)

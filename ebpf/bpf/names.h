@@ -42,6 +42,7 @@ struct naming {
 	u32 count;
 	u32 depth; /* calls within calls: overlayfs renames a file of the layer below */
 	u32 reserved;
+	u64 inode, dentry; /* on their way to naming__add: a global function takes numbers, and a typed pointer becomes one in a map */
 	struct candidate candidate[CANDIDATES_MAX];
 };
 
@@ -83,9 +84,12 @@ static __always_inline struct naming *naming__current(void)
 }
 
 /* Remembers one name of an inode. */
-static __always_inline void naming__add(struct naming *naming, struct inode *inode, struct dentry *dentry)
+__noinline u32 naming__add(u64 of, u64 name)
 {
-	u32 at = naming->count, i;
+	struct inode *inode = (struct inode *)of;
+	struct dentry *dentry = (struct dentry *)name;
+	struct naming *naming = naming__current();
+	u32 at = naming ? naming->count : CANDIDATES_MAX, i;
 	struct candidate *candidate;
 	struct watch_config *config = watch__config();
 	struct super_block *super;
@@ -93,14 +97,14 @@ static __always_inline void naming__add(struct naming *naming, struct inode *ino
 	struct watch_verdict verdict;
 
 	/* Out of the tree already: a name unlinked earlier, whose file somebody still holds open. */
-	if (at >= CANDIDATES_MAX || !config || dentry__unhashed(dentry) || dentry__view(&view, dentry, true))
-		return;
+	if (!naming || at >= CANDIDATES_MAX || !config || dentry__unhashed(dentry) || dentry__view(&view, dentry, true))
+		return 0;
 	for (i = 0; i < CANDIDATES_MAX; i++) /* seen already: the change time is set more than once */
 		if (i < at && naming->candidate[i].dentry == dentry)
-			return;
+			return 0;
 	candidate = &naming->candidate[at & (CANDIDATES_MAX - 1)];
 	if (inode__view(&candidate->subject, inode))
-		return;
+		return 0;
 	if (naming->call == NAMING_UNLINK)
 		candidate->subject.links++; /* the count is without this name already */
 	super = candidate->subject.super;
@@ -114,6 +118,14 @@ static __always_inline void naming__add(struct naming *naming, struct inode *ino
 	candidate->watch_id = verdict.id;
 	candidate->matched = verdict.matched;
 	naming->count = at + 1;
+	return 1;
+}
+
+static __always_inline void naming__pass(struct naming *naming, struct inode *inode, struct dentry *dentry)
+{
+	MEMORY(naming->inode) = (u64)inode;
+	MEMORY(naming->dentry) = (u64)dentry;
+	naming__add(MEMORY(naming->inode), MEMORY(naming->dentry));
 }
 
 /* The change time of an inode is being set. */
@@ -131,7 +143,7 @@ static __always_inline int naming__changed(struct inode *inode)
 		return 0;
 	node = inode->i_dentry.first;
 	for (i = 0; i < CANDIDATES_MAX - 1 && node; i++) {
-		naming__add(naming, inode, (void *)node - bpf_core_field_offset(struct dentry, d_u.d_alias));
+		naming__pass(naming, inode, (void *)node - bpf_core_field_offset(struct dentry, d_u.d_alias));
 		node = BPF_CORE_READ(node, next);
 	}
 	return 0;
@@ -181,9 +193,9 @@ static __always_inline void naming__report(struct candidate *candidate, struct t
 	event->device = candidate->device;
 	path__append_name(scratch->data, FILE_DATA, &scratch->sink, candidate->name);
 	event->path_len = MEMORY(scratch->sink.used);
-	event->path_len += file__path(scratch, (u64)candidate->parent, (u64)mnt);
+	event->path_len += file__path(slot, (u64)candidate->parent, (u64)mnt);
 	if (op == EVENT_FILE_RENAME)
-		event->new_path_len = file__path(scratch, (u64)candidate->dentry, (u64)mnt);
+		event->new_path_len = file__path(slot, (u64)candidate->dentry, (u64)mnt);
 	file__submit(scratch);
 }
 
@@ -197,19 +209,25 @@ static __always_inline bool naming__linked(struct candidate *candidate)
 	if (!config || !super__is_watched(config, candidate->subject.super))
 		return true;
 	if (!id)
-		id = watch__aliases(candidate->subject.inode);
+		id = watch__aliases((u64)candidate->subject.inode);
 	if (id && bpf_map_update_elem(&picket_links, &key, &id, BPF_ANY))
 		counter__add(COUNTER_MAP_FULL + CLASS_FILE);
 	return true;
 }
 
 /* Judges one candidate after the call succeeded. Returns true where it was the object. */
-static __always_inline bool naming__settle(struct naming *naming, struct candidate *candidate, struct task_struct *task, u32 slot)
+__noinline u32 naming__settle(u32 index, u32 slot)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct naming *naming = naming__current();
+	struct candidate *candidate;
 	struct watch_config *config = watch__config();
 	struct dentry_view now;
 	struct watch_verdict verdict;
 
+	if (!naming)
+		return false;
+	candidate = &naming->candidate[index & (CANDIDATES_MAX - 1)];
 	if (naming->call == NAMING_LINK)
 		return naming__linked(candidate);
 	if (!config || dentry__view(&now, candidate->dentry, true))
@@ -240,7 +258,6 @@ static __always_inline bool naming__settle(struct naming *naming, struct candida
 static __always_inline int naming__end(long ret, u32 slot)
 {
 	struct naming *naming = naming__current();
-	struct task_struct *task = bpf_get_current_task_btf();
 	u32 tid = bpf_get_current_pid_tgid(), i;
 	bool found = false;
 
@@ -252,7 +269,7 @@ static __always_inline int naming__end(long ret, u32 slot)
 	}
 	if (ret == 0) {
 		for (i = 0; i < CANDIDATES_MAX; i++)
-			if (i < naming->count && naming__settle(naming, &naming->candidate[i], task, slot))
+			if (i < naming->count && naming__settle(i, slot))
 				found = true;
 		if (!found)
 			counter__add(COUNTER_E_NAME);
@@ -279,7 +296,7 @@ static __always_inline int naming__of(u32 call, struct dentry *dentry)
 	struct naming *naming = naming__within(call);
 
 	if (naming)
-		naming__add(naming, dentry->d_inode, dentry);
+		naming__pass(naming, dentry->d_inode, dentry);
 	return 0;
 }
 
@@ -289,8 +306,8 @@ static __always_inline int naming__renaming(struct renamedata *data)
 
 	if (!naming)
 		return 0;
-	naming__add(naming, data->old_dentry->d_inode, data->old_dentry);
+	naming__pass(naming, data->old_dentry->d_inode, data->old_dentry);
 	if (data->flags & RENAME_EXCHANGE)
-		naming__add(naming, data->new_dentry->d_inode, data->new_dentry);
+		naming__pass(naming, data->new_dentry->d_inode, data->new_dentry);
 	return 0;
 }

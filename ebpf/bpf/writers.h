@@ -59,7 +59,7 @@ static __always_inline void writer__forget(u64 key)
 }
 
 /* Reports the end of a description from what was remembered; true content of the inode only while it is surely the same. */
-static __always_inline void writer__ended(struct writer *writer, struct file_scratch *scratch, bool alive)
+static __always_inline void writer__ended(struct writer *writer, struct file_scratch *scratch, bool alive, u32 slot)
 {
 	struct event_file *event = &scratch->event;
 	struct watch_subject subject = {};
@@ -84,7 +84,7 @@ static __always_inline void writer__ended(struct writer *writer, struct file_scr
 	}
 	if (inode__view(&subject, writer->inode) == 0)
 		file__attributes(event, &subject, writer->watch_id, EVENT_FILE_CLOSE_WRITE);
-	event->path_len = file__path(scratch, (u64)writer->dentry, (u64)writer->mnt);
+	event->path_len = file__path(slot, (u64)writer->dentry, (u64)writer->mnt);
 	if (dentry__unhashed(writer->dentry))
 		MEMORY(scratch->sink.flags) |= EVENT_F_PATH_DETACHED;
 	file__submit(scratch);
@@ -113,7 +113,7 @@ static __always_inline void writer__opened(struct file *file, struct file_view *
 		if (scratch) {
 			header__fill(&scratch->event.header, EVENT_FILE);
 			scratch->event.header.task = ended->opener;
-			writer__ended(ended, scratch, false);
+			writer__ended(ended, scratch, false, reuse_slot);
 		}
 	}
 	writer.opener = *opener;
@@ -142,7 +142,7 @@ static __always_inline void writer__ended_unseen(u64 key, struct writer *writer,
 		return;
 	header__fill(&scratch->event.header, EVENT_FILE);
 	scratch->event.header.task = writer->opener;
-	writer__ended(writer, scratch, false);
+	writer__ended(writer, scratch, false, slot);
 	writer__forget(key);
 }
 
@@ -154,7 +154,7 @@ static __always_inline void writer__ended_by(u64 key, struct writer *writer, str
 	if (!scratch)
 		return;
 	header__begin(&scratch->event.header, EVENT_FILE, task);
-	writer__ended(writer, scratch, true);
+	writer__ended(writer, scratch, true, slot);
 	writer__forget(key);
 }
 
@@ -247,7 +247,7 @@ static __always_inline int file__released(struct file *file)
 		if (scratch) {
 			header__fill(&scratch->event.header, EVENT_FILE);
 			scratch->event.header.task = writer->opener;
-			writer__ended(writer, scratch, true);
+			writer__ended(writer, scratch, true, FILE_SLOT_CLOSE);
 		}
 		writer__forget(key);
 		return 0;

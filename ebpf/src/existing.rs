@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::io::Read as _;
 use std::net::SocketAddr;
 
+use crate::attach::open_iterator;
 use crate::decode::{decode, length, listener};
 use crate::layout as at;
 use crate::objects::Objects;
-use crate::attach::open_iterator;
 use crate::record::{Body, Exec, FlowOp, Record, RecordFlags};
 use crate::sensor::SensorError;
 

@@ -78,9 +78,18 @@ const fn naming(hook: &'static str, parts: &'static [Part]) -> Variant {
 
 /// Every probe but the dispatchers and the sweep.
 pub(crate) const PROBES: &[Probe] = &[
-    Probe { name: "process_fork", variants: &[variant(Object::Process, "tp_btf/sched_process_fork", &[part("sched_process_fork", Hook::Tracepoint("sched_process_fork"))])] },
-    Probe { name: "process_exec", variants: &[variant(Object::Process, "tp_btf/sched_process_exec", &[part("sched_process_exec", Hook::Tracepoint("sched_process_exec"))])] },
-    Probe { name: "process_exit", variants: &[variant(Object::Process, "tp_btf/sched_process_exit", &[part("sched_process_exit", Hook::Tracepoint("sched_process_exit"))])] },
+    Probe {
+        name: "process_fork",
+        variants: &[variant(Object::Process, "tp_btf/sched_process_fork", &[part("sched_process_fork", Hook::Tracepoint("sched_process_fork"))])],
+    },
+    Probe {
+        name: "process_exec",
+        variants: &[variant(Object::Process, "tp_btf/sched_process_exec", &[part("sched_process_exec", Hook::Tracepoint("sched_process_exec"))])],
+    },
+    Probe {
+        name: "process_exit",
+        variants: &[variant(Object::Process, "tp_btf/sched_process_exit", &[part("sched_process_exit", Hook::Tracepoint("sched_process_exit"))])],
+    },
     Probe {
         name: "file_open",
         variants: &[
@@ -110,7 +119,11 @@ pub(crate) const PROBES: &[Probe] = &[
     Probe {
         name: "file_rename",
         variants: &[
-            variant(Object::Functions, "fentry, fexit/vfs_rename", &[part("vfs_rename_done", Hook::Return("vfs_rename")), part("vfs_rename", Hook::Entry("vfs_rename"))]),
+            variant(
+                Object::Functions,
+                "fentry, fexit/vfs_rename",
+                &[part("vfs_rename_done", Hook::Return("vfs_rename")), part("vfs_rename", Hook::Entry("vfs_rename"))],
+            ),
             naming(
                 "tp_btf/sys_enter, sys_exit: rename renameat renameat2; tp_btf/inode_set_ctime_to_ts ctime_xchg_skip ctime_ns_xchg",
                 &[part("sys_exit_naming", Hook::Exit(SLOT_RENAME)), part("sys_enter_rename", Hook::Enter(SLOT_RENAME))],
@@ -120,7 +133,11 @@ pub(crate) const PROBES: &[Probe] = &[
     Probe {
         name: "file_unlink",
         variants: &[
-            variant(Object::Functions, "fentry, fexit/vfs_unlink", &[part("vfs_unlink_done", Hook::Return("vfs_unlink")), part("vfs_unlink", Hook::Entry("vfs_unlink"))]),
+            variant(
+                Object::Functions,
+                "fentry, fexit/vfs_unlink",
+                &[part("vfs_unlink_done", Hook::Return("vfs_unlink")), part("vfs_unlink", Hook::Entry("vfs_unlink"))],
+            ),
             naming(
                 "tp_btf/sys_enter, sys_exit: unlink unlinkat; tp_btf/inode_set_ctime_to_ts ctime_xchg_skip ctime_ns_xchg",
                 &[part("sys_exit_naming", Hook::Exit(SLOT_UNLINK)), part("sys_enter_unlink", Hook::Enter(SLOT_UNLINK))],
@@ -137,7 +154,10 @@ pub(crate) const PROBES: &[Probe] = &[
             ),
         ],
     },
-    Probe { name: "tcp_state", variants: &[variant(Object::Network, "tp_btf/inet_sock_set_state", &[part("inet_sock_set_state", Hook::Tracepoint("inet_sock_set_state"))])] },
+    Probe {
+        name: "tcp_state",
+        variants: &[variant(Object::Network, "tp_btf/inet_sock_set_state", &[part("inet_sock_set_state", Hook::Tracepoint("inet_sock_set_state"))])],
+    },
     Probe {
         name: "tcp_accept",
         variants: &[

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use aya::Btf;
 
+use crate::attach::{Attached, attach, load_iterators, reason};
 use crate::bpffs::PinDir;
 use crate::decode::{decode, kind};
 use crate::layout::{ENVIRONMENT_NAME, EXTENSION_MAX, KIND_FILE, KIND_FLOW};
 use crate::objects::{Maps, Objects};
-use crate::attach::{Attached, attach, load_iterators, reason};
 use crate::record::Record;
 use crate::watches::{Watches, without_kernel_side};
 use crate::{existing, losses};

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use aya::maps::{HashMap as BpfMap, MapData};
 
+use crate::attach::reason;
 use crate::existing::{Inode, own_descriptors};
 use crate::objects::{Objects, WatchMaps};
-use crate::attach::reason;
 use crate::sensor::{SensorError, WatchSpec, WatchState};
 
 /// `max_entries` of `picket_roots`: beyond it a watch says that it is not active.
