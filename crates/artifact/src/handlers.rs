@@ -1,7 +1,7 @@
 //! Which module judges which format.
 
 use crate::scan::{Claim, Place, Scan};
-use crate::{Format, compressed, gguf, numpy, onnx, pickle, safetensors, tar, tensorflow, text, zip};
+use crate::{Format, compressed, gguf, hdf5, numpy, onnx, pickle, safetensors, tar, tensorflow, text, tflite, zip};
 use picket_bounded::Source;
 
 /// Judges a source as `format` and says how far the format reaches.
@@ -23,8 +23,10 @@ pub(crate) fn examine_as(scan: &mut Scan<'_>, source: &dyn Source, place: &Place
         Format::Text | Format::Json | Format::Yaml | Format::Xml | Format::Python | Format::Pth | Format::Jinja | Format::Script => {
             text::examine_text(scan, source, place, format)
         }
+        Format::Hdf5 => hdf5::examine_hdf5(scan, source, place),
         Format::Onnx => onnx::examine_onnx(scan, source, place),
         Format::TensorflowSavedModel | Format::TensorflowMetaGraph | Format::TensorflowGraph => tensorflow::examine_graph(scan, source, place, format),
+        Format::Tflite => tflite::examine_tflite(scan, source, place),
         // Words and their scores; the library that reads them has no operators.
         Format::SentencePiece => Claim { format, end: source.len() },
         // No loader runs an image; what could be appended to it was looked for.

@@ -23,6 +23,7 @@ mod detect;
 mod format;
 mod gguf;
 mod handlers;
+mod hdf5;
 mod jinja;
 mod json;
 mod keras;
@@ -42,6 +43,7 @@ mod scan;
 mod tar;
 mod tensorflow;
 mod text;
+mod tflite;
 mod walk;
 mod zip;
 

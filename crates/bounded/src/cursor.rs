@@ -13,6 +13,7 @@ pub struct Cursor<'s> {
     buffer_start: u64,
     at: usize,
     len: u64,
+    buffer_bytes: usize,
 }
 
 macro_rules! integers {
@@ -31,7 +32,13 @@ impl<'s> Cursor<'s> {
     /// Starts at the first byte.
     #[must_use]
     pub fn new(source: &'s dyn Source) -> Self {
-        Self { source, buffer: Vec::new(), buffer_start: 0, at: 0, len: source.len() }
+        Self::with_buffer(source, BUFFER_BYTES)
+    }
+
+    /// Reads `buffer_bytes` at a time: small for a look at one header, where a full buffer would read data that is skipped.
+    #[must_use]
+    pub fn with_buffer(source: &'s dyn Source, buffer_bytes: usize) -> Self {
+        Self { source, buffer: Vec::new(), buffer_start: 0, at: 0, len: source.len(), buffer_bytes: buffer_bytes.max(1) }
     }
 
     /// The source it reads.
@@ -208,7 +215,7 @@ impl<'s> Cursor<'s> {
     fn fill(&mut self) -> io::Result<&[u8]> {
         if self.at >= self.buffer.len() {
             let position = self.position();
-            let wanted = usize::try_from(self.len.saturating_sub(position)).unwrap_or(usize::MAX).min(BUFFER_BYTES);
+            let wanted = usize::try_from(self.len.saturating_sub(position)).unwrap_or(usize::MAX).min(self.buffer_bytes);
             self.buffer.resize(wanted, 0);
             self.buffer_start = position;
             self.at = 0;

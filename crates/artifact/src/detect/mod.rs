@@ -5,6 +5,7 @@ mod shape;
 mod tests;
 
 use crate::Format;
+use crate::hdf5;
 use crate::pickle;
 use crate::report::Finding;
 use crate::rules;
@@ -39,7 +40,10 @@ pub(crate) fn sniff(scan: &mut Scan<'_>, source: &dyn Source, place: &Place) -> 
     let format = match by_magic {
         Some(format) => format,
         None if python_pickle(scan, source, &head) => Format::Pickle,
-        None => shape::of(source, &head, place)?,
+        None => match shape::of(source, &head, place)? {
+            Format::Unknown | Format::Text if hdf5::find(source).is_some() => Format::Hdf5,
+            format => format,
+        },
     };
     // A zip whose first bytes are not a member: what is in front is a prefix of the archive, unless it is a format of its own.
     match (format, appended_zip) {

@@ -3,6 +3,8 @@
 use super::limits::{GAP_BYTES_MIN, GAP_SEARCH_BYTES, NAME_BYTES_MAX, TAIL_BYTES};
 use picket_bounded::{BoundedError, Cursor, Reader, Source, read_range};
 
+/// A member's header with its name and padding, as a rule.
+const HEADER_BYTES: usize = 256;
 const LOCAL: u32 = 0x0403_4b50;
 const CENTRAL: u32 = 0x0201_4b50;
 const END: [u8; 4] = *b"PK\x05\x06";
@@ -230,7 +232,7 @@ fn widen(extra: &[u8], fields: &mut [u64]) {
 }
 
 fn read_local(source: &dyn Source, mut entry: Entry) -> Result<Entry, BoundedError> {
-    let mut cursor = Cursor::new(source);
+    let mut cursor = Cursor::with_buffer(source, HEADER_BYTES);
     cursor.seek(entry.start);
     match read_local_header(&mut cursor) {
         Ok(Some((header, data))) => {
@@ -266,7 +268,7 @@ fn read_local_header(cursor: &mut Cursor<'_>) -> Result<Option<(Header, u64)>, B
 fn walk_locals(source: &dyn Source, from: u64, to: u64, members_max: u64, archive: &mut Archive) -> Result<u64, BoundedError> {
     let mut at = from;
     while at.saturating_add(30) <= to {
-        let mut cursor = Cursor::new(source);
+        let mut cursor = Cursor::with_buffer(source, HEADER_BYTES);
         cursor.seek(at);
         let (header, data) = match read_local_header(&mut cursor) {
             Ok(Some(found)) => found,

@@ -1,0 +1,41 @@
+"""Writes the golden HDF5 files of this folder: python3 generate.py (needs h5py). Their bytes are committed; run it to add one."""
+
+import json
+import os
+
+import h5py
+import numpy as np
+
+os.chdir(os.path.dirname(os.path.abspath(__file__)))
+
+
+def model(layer):
+    return json.dumps({"class_name": "Sequential", "config": {"layers": [layer]}})
+
+
+DENSE = model({"class_name": "Dense", "config": {"units": 2}})
+LAMBDA = model({"class_name": "Lambda", "config": {"function": ["4wE=", None, None]}})
+
+for version in ["earliest", "latest"]:
+    for name, config in [("dense", DENSE), ("lambda", LAMBDA)]:
+        with h5py.File(f"{name}_{version}.h5", "w", libver=version) as file:
+            file.attrs["model_config"] = config
+            file.attrs["n"] = 3
+            group = file.create_group("w")
+            group.attrs["names"] = np.array([b"a", b"b"])
+            group["soft"] = h5py.SoftLink("/w")
+    with h5py.File(f"external_link_{version}.h5", "w", libver=version) as file:
+        file["link"] = h5py.ExternalLink("/etc/passwd", "/x")
+    with h5py.File(f"external_data_{version}.h5", "w", libver=version) as file:
+        file.create_dataset("data", (10,), dtype="u1", external=[("../../secret", 0, 10)])
+with h5py.File("fixed_text.h5", "w") as file:
+    file.attrs.create("model_config", np.bytes_(LAMBDA))
+with h5py.File("user_block.h5", "w", userblock_size=512, libver="latest") as file:
+    file.attrs["model_config"] = LAMBDA
+with h5py.File("cycle.h5", "w", libver="latest") as file:
+    group = file.create_group("a")
+    group["self"] = group
+    file["b"] = group
+with h5py.File("dense_storage.h5", "w", libver="latest") as file:
+    for number in range(12):
+        file.create_group(str(number))
