@@ -26,7 +26,7 @@ use tonic::{
 };
 
 use super::{
-    Api, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX,
+    Api, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, guard,
     permissions::{self, Access},
 };
 use crate::{clock, transport::Peer};
@@ -72,7 +72,7 @@ async fn read(headers: &HeaderMap, body: Body, input: MessageDescriptor) -> Resu
     if content_type.split(';').next().unwrap_or("").trim() != "application/json" {
         return Err(Status::invalid_argument("content-type must be application/json"));
     }
-    let bytes = axum::body::to_bytes(body, REQUEST_BYTES_MAX).await.map_err(|_| Status::resource_exhausted("the request is larger than 1 MiB or broke off"))?;
+    let bytes = guard::read(body, REQUEST_BYTES_MAX).await?;
     let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
     let mut json = serde_json::Deserializer::from_slice(text);
     let invalid = |error: serde_json::Error| Status::invalid_argument(error.to_string());

@@ -152,11 +152,12 @@ impl Pipeline {
         }
     }
 
-    /// Queues a checked batch for the log. `FuturesOrdered` polls new members in the order they were added, so that the log sees them in
-    /// that order; if it ever did not, the log itself would answer with a gap and the agent would send again.
+    /// Queues a checked batch for the log, which stores in the order in which its futures are first polled. `FuturesOrdered` polls new members in
+    /// the order they were added; without the runtime's budget none of them is put off before it has taken its place in the log's queue. If the
+    /// order ever broke, the log would answer with a gap and the agent would send again.
     fn store(&mut self, in_flight: InFlight) {
         let (ingest, source) = (Arc::clone(&self.ingest), self.source.clone());
-        self.storing.push_back(async move { ingest.store(&source, in_flight).await }.boxed());
+        self.storing.push_back(tokio::task::unconstrained(async move { ingest.store(&source, in_flight).await }).boxed());
     }
 }
 

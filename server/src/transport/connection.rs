@@ -215,7 +215,6 @@ impl Port {
             .keep_alive_timeout(Duration::from_secs(20))
             .max_concurrent_streams(self.config.streams_max)
             .max_pending_accept_reset_streams(RESETS_MAX)
-            .max_local_error_reset_streams(RESETS_MAX)
             .max_header_list_size(HEADER_BYTES_MAX)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);

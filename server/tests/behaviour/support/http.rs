@@ -65,21 +65,23 @@ impl TestServer {
 }
 
 fn parse(answer: &[u8]) -> Answer {
-    let text = String::from_utf8(answer.to_vec()).expect("text");
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP answer: {text:?}"));
+    let head_len = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or_else(|| panic!("no HTTP answer: {answer:?}"));
+    let head = String::from_utf8_lossy(&answer[..head_len]).into_owned();
     let (line, headers) = head.split_once("\r\n").expect("headers");
     let status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
     let headers = headers.to_ascii_lowercase();
-    let body = if headers.contains("transfer-encoding: chunked") { unchunk(body) } else { body.to_owned() };
-    Answer { status, headers, body }
+    let body = &answer[head_len + 4..];
+    let body = if headers.contains("transfer-encoding: chunked") { unchunk(body) } else { body.to_vec() };
+    Answer { status, headers, body: String::from_utf8_lossy(&body).into_owned() }
 }
 
-fn unchunk(mut body: &str) -> String {
-    let mut whole = String::new();
-    while let Some((length, rest)) = body.split_once("\r\n") {
-        let length = usize::from_str_radix(length, 16).expect("a chunk's length");
-        whole.push_str(&rest[..length]);
-        body = rest[length..].strip_prefix("\r\n").expect("a chunk's end");
+fn unchunk(mut body: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    while let Some(end) = body.windows(2).position(|window| window == b"\r\n") {
+        let length = usize::from_str_radix(std::str::from_utf8(&body[..end]).expect("ascii"), 16).expect("a chunk's length");
+        let start = end + 2;
+        whole.extend_from_slice(&body[start..start + length]);
+        body = &body[start + length + 2..];
         if length == 0 {
             break;
         }

@@ -1,6 +1,6 @@
 //! A server on loopback with real sockets, a real state store and a real lake in a temporary folder, and agents that speak the real protocol.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses some of it")]
+#![expect(unreachable_pub, reason = "shared by every module of this binary")]
 
 pub mod http;
 
