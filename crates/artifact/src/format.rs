@@ -81,6 +81,13 @@ formats! {
     Zstd = "zstd",
 }
 
+impl Format {
+    /// Runs by itself.
+    pub(crate) fn is_program(self) -> bool {
+        matches!(self, Self::Elf | Self::Pe | Self::MachO | Self::Llamafile | Self::Script)
+    }
+}
+
 impl Serialize for Format {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())

@@ -84,7 +84,6 @@ rules! {
     TENSOR_OVERLAP = "PICKET-STR-003" Medium Suspicious HIDES "Tensors share bytes";
     TENSOR_HOLE = "PICKET-STR-004" Low Suspicious HIDES "Bytes belong to no tensor";
     DUPLICATE_KEY = "PICKET-STR-005" Medium Suspicious HIDES "A key appears twice, and readers disagree about which counts";
-    NUMPY_OBJECT = "PICKET-NPY-001" Low Suspicious UNTRUSTED "The array holds Python objects, so loading it unpickles";
     EXTERNAL_PATH = "PICKET-EXT-001" High Malicious REACHES_OUT "The model reads a file outside its own folder";
     EXTERNAL_REFERENCE = "PICKET-EXT-002" Medium Suspicious REACHES_OUT "The model names an outside file or address";
     KERAS_LAMBDA = "PICKET-KER-001" High Malicious RUNS_CODE "A Lambda layer carries Python code";
@@ -108,7 +107,6 @@ rules! {
     XML_ENTITY = "PICKET-XML-001" High Malicious REACHES_OUT "An XML external entity reads files or addresses";
     SECRET = "PICKET-SEC-001" Medium Suspicious SECRETS "The file holds what looks like a credential";
     NOTEBOOK_COMMAND = "PICKET-NBK-001" High Malicious RUNS_CODE "A notebook cell fetches and runs code";
-    NOTEBOOK_SHELL = "PICKET-NBK-002" Low Suspicious RUNS_CODE "A notebook cell runs a shell command";
 }
 
 #[cfg(test)]

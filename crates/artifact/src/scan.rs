@@ -126,12 +126,18 @@ pub(crate) fn examine(scan: &mut Scan<'_>, source: &dyn Source, place: &Place) -
         scan.member(place, source.len(), claim.format);
     }
     detect::compare_name(scan, place, claim.format);
-    if let Some(start) = appended_zip.filter(|start| *start >= claim.end) {
+    // An archive may lie inside a container's member or a pickle's bytes; inside tensors or behind a program it is another file.
+    if let Some(start) = appended_zip.filter(|start| *start >= claim.end || !holds_archives(claim.format)) {
         appended(scan, source, place, claim.format, start);
     } else if source.len().saturating_sub(claim.end) > TRAILING_BYTES_MIN {
         trailing(scan, source, place, claim);
     }
     claim.format
+}
+
+fn holds_archives(format: Format) -> bool {
+    use Format::{Bzip2, Gzip, Joblib, Lz4, LzmaAlone, Pickle, PytorchLegacy, PytorchTar, Tar, Xz, Zlib, Zstd};
+    matches!(format, Bzip2 | Gzip | Joblib | Lz4 | LzmaAlone | Pickle | PytorchLegacy | PytorchTar | Tar | Xz | Zlib | Zstd)
 }
 
 /// How far a handler understood a source.
@@ -142,9 +148,12 @@ pub(crate) struct Claim {
 }
 
 fn appended(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, format: Format, start: u64) {
-    let explanation =
-        format!("A zip archive is appended to the {format}: programs that look for an archive read other content than those that start at the front.");
-    scan.add(Finding::new(&rules::POLYGLOT, &place.member, explanation).at(place.base.saturating_add(start)));
+    // A program that carries its data in an archive is one file for one reader.
+    if !format.is_program() {
+        let explanation =
+            format!("A zip archive is appended to the {format}: programs that look for an archive read other content than those that start at the front.");
+        scan.add(Finding::new(&rules::POLYGLOT, &place.member, explanation).at(place.base.saturating_add(start)));
+    }
     let window = Window::new(source, start, source.len() - start);
     examine(scan, &window, &place.behind(start));
 }

@@ -134,7 +134,7 @@ fn python_pickle(scan: &mut Scan<'_>, source: &dyn Source, head: &[u8]) -> bool 
 pub(crate) fn compare_name(scan: &mut Scan<'_>, place: &Place, format: Format) {
     let Some((_, extension)) = place.name.rsplit_once('.') else { return };
     let extension = extension.to_ascii_lowercase();
-    let program = matches!(format, Format::Elf | Format::Pe | Format::MachO | Format::Script);
+    let program = format.is_program() && format != Format::Llamafile;
     if program && MODEL_EXTENSIONS.contains(&extension.as_str()) {
         let explanation = format!("{} is named like a model and is a program ({format}).", place.name);
         scan.add(Finding::new(&rules::EXECUTABLE_AS_MODEL, &place.member, explanation).at(place.base));

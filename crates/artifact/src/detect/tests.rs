@@ -50,3 +50,32 @@ proptest! {
         prop_assert!(report.verdict != Verdict::Clean || report.incomplete.is_empty());
     }
 }
+
+#[test]
+fn archives_behind_other_formats() {
+    use crate::zip::tests::{item, zip};
+    let archive = zip(&[item("data.pkl", &Asm::new(2).payload().stop())]);
+    let llamafile = [&b"MZqFpD='\n"[..], &[7; 200], &archive].concat();
+    let report = scanned(&llamafile, "model.llamafile");
+    assert_eq!((report.format, report.verdict), (Format::Llamafile, Verdict::Malicious), "{report:#?}");
+    assert!(
+        report.findings.iter().any(|finding| finding.rule_id == "PICKET-FMT-005") && !report.findings.iter().any(|finding| finding.rule_id == "PICKET-FMT-002"),
+        "{report:#?}"
+    );
+    // Inside the bytes that a header claims for a tensor, and behind text.
+    let header = format!(r#"{{"a":{{"dtype":"U8","shape":[{0}],"data_offsets":[0,{0}]}}}}"#, archive.len());
+    let tensor = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &archive].concat();
+    for (bytes, name) in [(tensor, "m.safetensors"), ([b"hello\n", &archive[..]].concat(), "a.txt"), ([b"{\"a\": 1}\n", &archive[..]].concat(), "a.json")] {
+        let report = scanned(&bytes, name);
+        assert_eq!(report.verdict, Verdict::Malicious, "{report:#?}");
+        assert!(report.findings.iter().any(|finding| matches!(finding.rule_id, "PICKET-FMT-002" | "PICKET-FMT-007")), "{report:#?}");
+    }
+}
+
+#[test]
+fn programs_in_archives() {
+    use crate::zip::tests::{item, zip};
+    let report = scanned(&zip(&[item("assets.extra/tool", b"\x7fELF\x02\x01\x01\0")]), "model.zip");
+    assert_eq!((report.verdict, report.findings[0].rule_id), (Verdict::Suspicious, "PICKET-FMT-006"), "{report:#?}");
+    assert_eq!(scanned(&zip(&[item("pkg/native.so", b"\x7fELF\x02\x01\x01\0")]), "p.whl").verdict, Verdict::Unscannable);
+}
