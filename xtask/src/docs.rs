@@ -304,7 +304,10 @@ fn configuration(repo: &Repo) -> Result<Vec<String>> {
 
 /// Every probe that the loader reports stands in docs/probes.md with its test and the other way round.
 fn probes(repo: &Repo) -> Result<Vec<String>> {
-    let reported = probe_names(&repo.read("ebpf/src/probes.rs")?);
+    let mut reported = BTreeSet::new();
+    for path in repo.files(&["rs"])?.iter().filter(|path| path.starts_with("ebpf/src/")) {
+        reported.extend(probe_names(&repo.read(path)?));
+    }
     let document = repo.read("docs/probes.md")?;
     let documented: BTreeSet<String> =
         document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |")).map(|(name, _)| name.to_owned()).collect();
@@ -317,7 +320,7 @@ fn probes(repo: &Repo) -> Result<Vec<String>> {
     Ok(missing.chain(stale).chain(untested).collect())
 }
 
-/// Texts of two words or more joined by `_` that stand as a probe's name: `name: "…"`, `state("…"`, `("…", "<program>")`.
+/// Texts of two words or more joined by `_` that stand as a probe's name: `name: "…"`, `state("…"`, `("iterate_…"`.
 fn probe_names(source: &str) -> BTreeSet<String> {
     let all = tokens(source, Language::Rust);
     let tests = test_ranges(&all);
@@ -326,9 +329,8 @@ fn probe_names(source: &str) -> BTreeSet<String> {
         let [first, second, third] = window else { continue };
         let Kind::Text(name) = &third.kind else { continue };
         let named = first.is_word("name") && second.is(':') || first.is_word("state") && second.is('(');
-        // The dispatcher's pair: a list of (name, program).
-        let paired = second.is('(') && (first.is('[') || first.is(',')) && all.get(index + 4).is_some_and(|token| matches!(token.kind, Kind::Text(_)));
-        if (named || paired) && name.contains('_') && !tests.iter().any(|range| range.contains(&index)) {
+        let iterator = second.is('(') && name.starts_with("iterate_");
+        if (named || iterator) && name.contains('_') && !tests.iter().any(|range| range.contains(&index)) {
             found.insert(name.clone());
         }
     }
@@ -460,8 +462,8 @@ mod tests {
 
     #[test]
     fn probes_are_read_from_the_loader() {
-        let source = r#"const P: &[Probe] = &[Probe { name: "file_open", hook: "x_y" }]; fn f() { for (a, b) in [("call_entry", "sys"), ("call_exit", "sys")] {} state("file_sweep", "h"); }"#;
-        assert_eq!(probe_names(source).into_iter().collect::<Vec<_>>(), ["call_entry", "call_exit", "file_open", "file_sweep"]);
+        let source = r#"const P: &[Probe] = &[Probe { name: "file_open", hook: "x_y" }]; fn f() { for (a, b) in [("iterate_all", "task"), ("sys_exit", "tp")] {} state("file_sweep", "h"); }"#;
+        assert_eq!(probe_names(source).into_iter().collect::<Vec<_>>(), ["file_open", "file_sweep", "iterate_all"]);
     }
 
     #[test]
