@@ -4,7 +4,7 @@ use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::{config::Config, daemon, enrol, identity, run_stdout, status};
+use crate::{config::Config, daemon, enrol, identity, memory, run_stdout, status};
 
 const CONFIG: &str = "/etc/picket-agent/picket-agent.toml";
 
@@ -87,6 +87,7 @@ pub(crate) fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Run { config, stdout } => {
+            memory::settle();
             log_to_stderr();
             let (config, file) = load(config)?;
             if stdout { run_stdout::run(&config) } else { daemon::run(config, file) }

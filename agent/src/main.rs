@@ -13,6 +13,7 @@ mod enrol;
 mod identity;
 mod inventory;
 mod loss;
+mod memory;
 mod pipeline;
 mod privileges;
 mod process_table;

@@ -3,6 +3,8 @@
 mod file;
 mod flow;
 mod process;
+#[cfg(test)]
+mod tests;
 mod text;
 mod worker;
 

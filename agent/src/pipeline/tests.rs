@@ -1,0 +1,196 @@
+//! Records in, events out.
+
+use picket_ebpf::record::{Exec, Exit, File, Flow, FlowOp, Fork};
+use picket_event::{Direction, FileActivityKind, LaunchType, NetworkActivityKind, ProcessActivityKind, ProcessRole, Timestamp};
+
+use super::*;
+
+/// Pids beyond `pid_max`: no look-up finds a process of this host.
+const BASE: u32 = 0x4000_0000;
+
+fn pipeline(text: &str) -> Pipeline {
+    let config = Config::parse(text, std::path::Path::new("agent.toml")).unwrap();
+    let mut ids = WatchIds::default();
+    ids.specs(&config.watch);
+    let rules = Rules::new(&config, Roles::load(None).unwrap(), &ids);
+    let mut pipeline = Pipeline::new(Boot::new("0a1b2c3d-0000-4000-8000-000000000000"), &config, Arc::new(ArcSwap::from_pointee(rules)));
+    pipeline.clock = WallClock::fixed(1_000_000);
+    pipeline
+}
+
+fn task(pid: u32, parent: u32) -> Task {
+    let start = |pid: u32| u64::from(pid) * 10;
+    Task {
+        pid: BASE + pid,
+        tid: BASE + pid,
+        start_boot_ns: start(pid),
+        parent_pid: BASE + parent,
+        parent_start_boot_ns: start(parent),
+        auid: u32::MAX,
+        comm: format!("p{pid}"),
+        ..Task::default()
+    }
+}
+
+fn record(time_boot_ns: u64, task: Task, body: Body) -> Record {
+    Record { time_boot_ns, cpu: 0, flags: RecordFlags::default(), task, body }
+}
+
+fn exec(pid: u32, parent: u32, args: &[u8], session: u32) -> Record {
+    let body = Exec {
+        args: args.to_vec(),
+        exe_path: b"/usr/bin/bash".to_vec(),
+        session_pid: BASE + session,
+        session_start_boot_ns: u64::from(session) * 10,
+        ns_pid: BASE + pid,
+        ..Exec::default()
+    };
+    record(50, task(pid, parent), Body::Exec(Box::new(body)))
+}
+
+fn fork(parent: u32, child: u32) -> Record {
+    record(60, task(parent, 1), Body::Fork(Fork { child_pid: BASE + child, child_start_boot_ns: u64::from(child) * 10 }))
+}
+
+fn process(event: &Event) -> (&picket_event::ProcessActivity, &picket_event::Process) {
+    let Activity::Process(activity) = &event.activity else { panic!("{event:?}") };
+    (activity, &activity.process)
+}
+
+fn file_record(pid: u32, watch_id: u32, path: &str, op: FileOp) -> Record {
+    let file = File {
+        op,
+        created: false,
+        open_flags: O_TRUNC,
+        mode_bits: 2,
+        path: path.as_bytes().to_vec(),
+        new_path: b"/srv/new.gguf".to_vec(),
+        inode: 7,
+        device: 8,
+        i_mode: 0o100_644,
+        owner_uid: 9,
+        size: 10,
+        watch_id,
+    };
+    record(70, task(pid, 1), Body::File(Box::new(file)))
+}
+
+const O_TRUNC: u32 = 0o1000;
+
+#[test]
+fn a_fork_that_is_followed_by_an_exec_is_two_events_with_one_identity() {
+    let mut pipeline = pipeline("");
+    pipeline.event(exec(2, 1, b"bash\0-l\0", 2));
+    let forked = pipeline.event(fork(2, 3));
+    let (activity, child) = process(&forked);
+    assert_eq!(activity.kind, ProcessActivityKind::Launch(LaunchType::Fork));
+    assert_eq!((child.pid, child.cmd_line.as_str()), (BASE + 3, "bash -l"), "a copy of its parent");
+    assert_eq!(forked.actor.as_ref().unwrap().process.pid, BASE + 2);
+    assert_eq!(child.parent.as_ref().unwrap().cmd_line, "bash -l");
+    let executed = pipeline.event(exec(3, 2, b"cat\0x\0", 2));
+    let (activity, now) = process(&executed);
+    assert_eq!(activity.kind, ProcessActivityKind::Launch(LaunchType::Exec));
+    assert_eq!((now.uid.clone(), now.cmd_line.as_str()), (child.uid.clone(), "cat x"));
+    assert_eq!(executed.flags, EventFlags::default());
+    assert_eq!(executed.time, Timestamp(1_000_050));
+    assert_eq!(now.exec_tree, pipeline.table.uid(ProcessKey { pid: BASE + 2, start_boot_ns: 20 }), "its session leader");
+}
+
+#[test]
+fn the_end_tells_status_or_signal_and_the_process_is_still_known_for_a_while() {
+    let mut pipeline = pipeline("");
+    pipeline.event(exec(2, 1, b"bash\0", 2));
+    let exit = |code| record(100, task(2, 1), Body::Exit(Exit { code }));
+    let ended = pipeline.event(exit(3 << 8));
+    assert_eq!(process(&ended).0.kind, ProcessActivityKind::Terminate { exit_code: 3, signal: 0 });
+    assert_eq!(process(&ended).1.cmd_line, "bash");
+    assert_eq!(process(&pipeline.event(exit(9))).0.kind, ProcessActivityKind::Terminate { exit_code: 0, signal: 9 });
+    let late = pipeline.event(file_record(2, 0, "/x.pt", FileOp::CloseWrite));
+    assert_eq!(late.actor.unwrap().process.cmd_line, "bash");
+    pipeline.tick(100 + 10_000_000_000);
+    assert_eq!(pipeline.processes().0, 0);
+}
+
+#[test]
+fn an_actor_that_nobody_saw_begin_is_marked() {
+    let mut pipeline = pipeline("");
+    let event = pipeline.event(file_record(5, 0, "/x.pt", FileOp::Open));
+    assert!(event.flags.contains(EventFlags::ACTOR_PARTIAL));
+    let actor = event.actor.unwrap().process;
+    assert_eq!((actor.pid, actor.name.as_str(), actor.cmd_line.as_str()), (BASE + 5, "p5", ""));
+    assert_eq!(actor.uid.as_str(), format!("0a1b2c3d-effffffc-{}-32", BASE + 5));
+    // Its next exec heals it.
+    pipeline.event(exec(5, 1, b"bash\0", 5));
+    assert_eq!(pipeline.event(file_record(5, 0, "/x.pt", FileOp::Open)).flags, EventFlags::default());
+}
+
+#[test]
+fn files_carry_the_class_of_their_watch_or_their_extension() {
+    let mut pipeline = pipeline("[[watch]]\npath = \"/srv\"\nasset_class = \"credential\"\n");
+    let mut class = |watch, path: &str| {
+        let Activity::File(file) = pipeline.event(file_record(5, watch, path, FileOp::Open)).activity else { panic!("no file") };
+        file.file.asset_class
+    };
+    assert_eq!([class(1, "/srv/x"), class(0, "/a/B.SafeTensors"), class(0, "/a/b.parquet"), class(0, "/a/b.txt")].join(" "), "credential model dataset ");
+    let Activity::File(renamed) = pipeline.event(file_record(5, 0, "/srv/old.gguf.part", FileOp::Rename)).activity else { panic!("no file") };
+    assert_eq!((renamed.kind, renamed.file.asset_class.as_str()), (FileActivityKind::Rename, ""));
+    let result = renamed.file_result.unwrap();
+    assert_eq!((result.path.as_str(), result.asset_class.as_str()), ("/srv/new.gguf", "model"));
+    assert_eq!(renamed.access, picket_event::Access(2 | 4));
+}
+
+#[test]
+fn flows_put_the_end_that_spoke_first_at_src() {
+    let mut pipeline = pipeline("");
+    let flow = |op, inbound, error| Flow {
+        op,
+        local: "[::ffff:10.0.0.1]:80".parse().unwrap(),
+        remote: "10.0.0.2:5000".parse().unwrap(),
+        bytes_sent: 1,
+        bytes_received: 2,
+        cookie: 3,
+        established_boot_ns: 40,
+        inbound,
+        error,
+    };
+    let mut event = |op, inbound, error, pid| {
+        let event = pipeline.event(record(100, if pid == 0 { Task::default() } else { task(pid, 1) }, Body::Flow(flow(op, inbound, error))));
+        let Activity::Network(network) = event.activity else { panic!("no flow") };
+        (network, event.actor.is_some())
+    };
+    let (accepted, _) = event(FlowOp::Accept, true, 0, 5);
+    assert_eq!((accepted.direction, accepted.src.port, accepted.dst.ip.to_string()), (Direction::Inbound, 5_000, "10.0.0.1".to_owned()));
+    let (closed, _) = event(FlowOp::Close, false, 0, 5);
+    assert_eq!((closed.src.port, closed.duration_ns, closed.bytes_out, closed.bytes_in), (80, 60, 1, 2));
+    assert_eq!(event(FlowOp::Fail, false, 111, 5).0.kind, NetworkActivityKind::Refuse);
+    assert_eq!(event(FlowOp::Fail, false, 110, 5).0.kind, NetworkActivityKind::Fail);
+    assert!(!event(FlowOp::Existing, false, 0, 0).1, "an owner that nobody knows is not invented");
+}
+
+#[test]
+fn a_job_step_begins_a_tree_of_its_own_and_roles_are_told() {
+    let mut pipeline = pipeline("");
+    pipeline.event(exec(2, 1, b"bash\0", 2));
+    let mut step = exec(3, 2, b"python\0train.py\0", 2);
+    if let Body::Exec(exec) = &mut step.body {
+        exec.exe_path = b"/usr/bin/python3".to_vec();
+        exec.environment = b"SLURM_JOB_ID=7\0SLURM_STEP_ID=0\0SLURM_PROCID=1\0".to_vec();
+    }
+    let trainer = pipeline.event(step);
+    let trainer = process(&trainer).1;
+    assert_eq!((trainer.role, trainer.exec_tree.clone()), (ProcessRole::Trainer, trainer.uid.clone()));
+    let job = trainer.job.as_ref().unwrap();
+    assert_eq!((job.scheduler.as_str(), job.uid.as_str(), job.step.as_str(), job.rank), ("slurm", "7", "0", Some(1)));
+    let child = pipeline.event(fork(3, 4));
+    assert_eq!(process(&child).1.exec_tree, trainer.uid, "what the step starts belongs to it");
+    assert_eq!(process(&child).1.job.as_ref().unwrap().uid, "7");
+}
+
+#[test]
+fn a_flood_of_processes_leaves_the_table_bounded() {
+    let mut pipeline = pipeline("[processes]\nentries_max = 256\n");
+    for pid in 2..5_000 {
+        pipeline.event(fork(pid, pid + 10_000));
+    }
+    assert!(pipeline.processes().0 <= 256);
+}
