@@ -19,7 +19,10 @@ pub struct Account {
     pub made: u64,
     /// Activities that are stored.
     pub stored: u64,
-    /// Activities that are not.
+    /// Updates that are stored without a name: the file was closed while a fork of another thread still held it, and removed before the
+    /// sensor's sweep came by. They are stored activities whose number nobody can tell any more.
+    pub nameless: u64,
+    /// Activities that are not stored.
     pub missing: u64,
     /// File events that loss events count.
     pub counted: u64,
@@ -54,6 +57,10 @@ pub fn balance(ctl: &Ctl, files: &NumberedFiles, suffix: &str) -> Result<Account
             missing_numbers.insert(number);
         }
     }
+    account.nameless = ctl.number("SELECT count(*) FROM events WHERE class_uid = 1001 AND activity_id = 3 AND (file_name IS NULL OR file_name = '')")?;
+    ensure!(account.nameless <= account.missing, "{account:?}: more nameless updates than numbers without one");
+    account.stored += account.nameless;
+    account.missing -= account.nameless;
     // What is there of the first incomplete numbers says which kind of activity went missing.
     let sample: Vec<_> = missing_numbers.iter().take(8).map(|number| kinds_of(ctl, suffix, *number)).collect::<Result<_>>()?;
     account.counted = losses.iter().filter_map(|loss| loss.count).sum();
@@ -63,7 +70,13 @@ pub fn balance(ctl: &Ctl, files: &NumberedFiles, suffix: &str) -> Result<Account
     } else {
         ensure!(account.missing >= account.counted, "{account:?}: more was counted as lost than is missing; losses: {losses:?}");
     }
+    let mut nameless = account.nameless;
     for number in missing_numbers {
+        // A number that lacks nothing but its update may be one of the nameless.
+        if nameless > 0 && stored.get(&number) == Some(&(ACTIVITIES - 1)) {
+            nameless -= 1;
+            continue;
+        }
         let at_us = files.made_at(number).context("a number that was made")?.div_euclid(1_000);
         // A file lives for well under 100 ms; its activities may fall on either side of a span's edge.
         let owned = losses.iter().any(|loss| loss.since_us - 100_000 <= at_us && at_us <= loss.until_us + 100_000);

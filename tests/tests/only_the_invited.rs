@@ -187,6 +187,7 @@ fn a_real_agent_renews_at_half_life_with_a_new_key() {
     let deployment = Deployment::start(&ServerOptions { certificate_lifetime_s: lifetime_s, ..ServerOptions::default() }).unwrap();
     let mut agent = deployment.agent(deployment.server.agent_address(), &AgentOptions::default()).unwrap();
     let before = identity_files(&agent.state());
+    assert!(!before.is_empty(), "no identity in {}", agent.state().display());
     agent.run().unwrap();
     wait::until("the identity files change", Duration::from_secs(lifetime_s), || Ok((identity_files(&agent.state()) != before).then_some(()))).unwrap();
     // Past the first certificate's end the host is still connected, so it speaks with the second.
@@ -198,7 +199,7 @@ fn a_real_agent_renews_at_half_life_with_a_new_key() {
     agent.stop().unwrap();
 }
 
-/// Every file of the agent's state that holds a key, with its content.
+/// Every file of the agent's state that holds its identity, with its content.
 fn identity_files(state: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     let mut folders = vec![state.to_path_buf()];
@@ -207,7 +208,7 @@ fn identity_files(state: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>)>
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.to_string_lossy().contains("key") {
+            } else if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("identity")) {
                 found.push((path.clone(), std::fs::read(&path).unwrap_or_default()));
             }
         }
