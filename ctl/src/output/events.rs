@@ -194,7 +194,9 @@ fn flow(event: &Value) -> String {
     let (address, port) = (text(event, &format!("{end}/ip")), text(event, &format!("{end}/port")));
     let address = if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") };
     let arrow = if inbound { "←" } else { "→" };
-    match (number(event, "/traffic/bytes_out"), number(event, "/traffic/bytes_in")) {
+    let (from_source, to_source) = (number(event, "/traffic/bytes_out"), number(event, "/traffic/bytes_in"));
+    // OCSF counts from source to destination; a row speaks of the process on this host.
+    match if inbound { (to_source, from_source) } else { (from_source, to_source) } {
         (0, 0) => format!("{arrow} {address}"),
         (sent, received) => format!("{arrow} {address} sent {} got {}", bytes(sent.unsigned_abs()), bytes(received.unsigned_abs())),
     }
@@ -282,8 +284,8 @@ mod tests {
     fn flows_name_the_far_end_and_the_bytes() {
         let out = json!({"class_uid": 4001, "activity_id": 2, "connection_info": {"direction_id": 2}, "src_endpoint": {"ip": "10.0.0.1", "port": 5}, "dst_endpoint": {"ip": "2001:db8::1", "port": 443}, "traffic": {"bytes_out": 1536, "bytes_in": 10}});
         assert_eq!(object(&out), "→ [2001:db8::1]:443 sent 1.5 KiB got 10 B");
-        let inbound = json!({"class_uid": 4001, "activity_id": 1, "connection_info": {"direction_id": 1}, "src_endpoint": {"ip": "10.0.0.9", "port": 5}, "dst_endpoint": {"ip": "10.0.0.1", "port": 22}});
-        assert_eq!((activity(&inbound), object(&inbound)), ("accept".to_owned(), "← 10.0.0.9:5".to_owned()));
+        let inbound = json!({"class_uid": 4001, "activity_id": 1, "connection_info": {"direction_id": 1}, "src_endpoint": {"ip": "10.0.0.9", "port": 5}, "dst_endpoint": {"ip": "10.0.0.1", "port": 22}, "traffic": {"bytes_out": 10, "bytes_in": 1536}});
+        assert_eq!((activity(&inbound), object(&inbound)), ("accept".to_owned(), "← 10.0.0.9:5 sent 1.5 KiB got 10 B".to_owned()));
     }
 
     #[test]
