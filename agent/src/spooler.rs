@@ -324,7 +324,7 @@ mod tests {
     fn event(number: u32, time: i64) -> Event {
         let kind = ProcessActivityKind::Launch(LaunchType::Fork);
         let process = picket_event::Process { pid: number, cmd_line: format!("{number} ").repeat(60), ..picket_event::Process::default() };
-        let activity = if number % 2 == 0 {
+        let activity = if number.is_multiple_of(2) {
             Activity::Process(ProcessActivity { kind, process })
         } else {
             let file = picket_event::File { path: format!("/{number}/").repeat(60), ..picket_event::File::default() };
