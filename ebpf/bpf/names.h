@@ -41,7 +41,7 @@ struct naming {
 	u32 call;
 	u32 count;
 	u32 depth; /* calls within calls: overlayfs renames a file of the layer below */
-	u32 reserved;
+	u32 early; /* shown before the change (hook 1), not in its middle */
 	u64 inode, dentry; /* on their way to naming__add: a global function takes numbers, and a typed pointer becomes one in a map */
 	struct candidate candidate[CANDIDATES_MAX];
 };
@@ -105,7 +105,7 @@ __noinline u32 naming__add(u64 of, u64 name)
 	candidate = &naming->candidate[at & (CANDIDATES_MAX - 1)];
 	if (inode__view(&candidate->subject, inode))
 		return 0;
-	if (naming->call == NAMING_UNLINK)
+	if (naming->call == NAMING_UNLINK && !naming->early)
 		candidate->subject.links++; /* the count is without this name already */
 	super = candidate->subject.super;
 	candidate->dentry = dentry;
@@ -288,7 +288,10 @@ static __always_inline struct naming *naming__within(u32 call)
 		return NULL;
 	}
 	naming__begin(call);
-	return naming__current();
+	naming = naming__current();
+	if (naming)
+		naming->early = 1;
+	return naming;
 }
 
 static __always_inline int naming__of(u32 call, struct dentry *dentry)

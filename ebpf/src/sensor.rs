@@ -223,6 +223,7 @@ pub struct Sensor {
     previous: Option<Counters>,
     watches: Watches,
     swept: Instant,
+    forgot: Instant,
     attached: Option<Attached>,
     consumed: [u64; 3],
     maps: Maps,
@@ -230,9 +231,11 @@ pub struct Sensor {
     pins: PinDir,
 }
 
-/// How often remembered writers are looked at (see `bpf/writers.h`), and how often cached verdicts are thrown away: a directory renamed
-/// by a way that no probe sees is wrong for so long at most.
+/// How often remembered writers are looked at, see `bpf/writers.h`.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
+
+/// How often cached verdicts are thrown away: a directory renamed by a way that no probe sees is judged wrong for so long at most.
+const FORGET_EVERY: Duration = Duration::from_secs(10);
 
 impl Sensor {
     /// Loads every probe that this kernel takes.
@@ -268,6 +271,7 @@ impl Sensor {
             previous,
             watches: Watches::default(),
             swept: Instant::now(),
+            forgot: Instant::now(),
             attached: Some(attached),
             consumed: [0; 3],
             maps,
@@ -364,6 +368,10 @@ impl Sensor {
         }
         self.swept = Instant::now();
         let Some(watch) = &mut self.maps.watch else { return };
+        if self.forgot.elapsed() >= FORGET_EVERY {
+            self.forgot = Instant::now();
+            crate::watches::forget_verdicts(watch);
+        }
         let writers = watch.state.get(&0, 0).map_or(0, |[_, writers]| writers);
         let Some(sweep) = self.attached.as_ref().and_then(|attached| attached.sweep.as_ref()).filter(|_| writers > 0) else { return };
         let run = |mut file: File| file.read_to_end(&mut Vec::new());

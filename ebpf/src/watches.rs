@@ -101,7 +101,7 @@ impl Watches {
     fn describe(&self, config: &mut [u64; 10]) {
         let [first, count, one, two, three, four, ..] = config;
         let files = u64::from(self.held.iter().any(|held| !held.directory));
-        *first = (*first & 0xffff_ffff).wrapping_add(1) & 0xffff_ffff | files << 32;
+        *first = next_epoch(*first) | files << 32;
         let mut supers: Vec<u64> = self.held.iter().map(|held| held.inode.super_ptr).collect();
         supers.sort_unstable();
         supers.dedup();
@@ -110,6 +110,21 @@ impl Watches {
         for slot in [one, two, three, four] {
             *slot = rest.next().unwrap_or(0);
         }
+    }
+}
+
+/// The low half of the first word of `struct watch_config`, raised.
+fn next_epoch(first: u64) -> u64 {
+    first.wrapping_add(1) & 0xffff_ffff
+}
+
+/// Starts a new epoch: no verdict cached before it is used again.
+pub(crate) fn forget_verdicts(maps: &mut WatchMaps) {
+    let Ok(mut config) = maps.config.get(&0, 0) else { return };
+    let [first, ..] = &mut config;
+    *first = next_epoch(*first) | (*first >> 32) << 32;
+    if let Err(error) = maps.config.set(0, config, 0) {
+        tracing::warn!(%error, "cannot empty the cache of verdicts");
     }
 }
 
