@@ -24,8 +24,8 @@ const BATCH_MAX: usize = 256;
 /// Denied calls of one address, method and outcome within a minute that get a row of their own.
 const DENIED_ROWS_MAX: u64 = 5;
 const DENIED_WINDOW: Duration = Duration::from_secs(60);
-/// Kinds of denied calls told apart; beyond it they share one.
-const DENIED_KINDS_MAX: usize = 2_048;
+/// Kinds of denied calls told apart within a minute; beyond it they share one a method. Bounds what somebody without a token can make the log grow.
+const DENIED_KINDS_MAX: usize = 64;
 const TARGET_CHARS_MAX: usize = 1_024;
 
 /// Writes the audit log.

@@ -28,12 +28,9 @@ impl Auth for AuthService {
     async fn sign_in(&self, request: Request<SignInRequest>) -> Result<Response<SignInResponse>, Status> {
         let call = Call::of(&request)?;
         let api = &self.0;
-        if !api.sign_ins.admit(call.peer, Instant::now()) {
-            api.refusals.record(call.peer, RefusalReason::RateLimited, None, "too many sign-in attempts");
-            return Err(ServiceError::ResourceExhausted("too many attempts; try again in a few seconds".to_owned()).into());
-        }
         let request = request.into_inner();
         let refused = || {
+            api.sign_ins.failed(call.peer, Instant::now());
             api.refusals.record(call.peer, RefusalReason::BadToken, None, "sign-in code unknown, used or expired");
             Status::from(ServiceError::Unauthenticated("the code is unknown, used or expired: `picket-server sign-in` prints a new one".to_owned()))
         };

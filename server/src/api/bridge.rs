@@ -55,8 +55,13 @@ async fn call(State(bridge): State<Bridge>, Path((service, method)): Path<(Strin
     let (parts, body) = request.into_parts();
     let Some(peer) = parts.extensions.get::<Peer>().cloned() else { return failure(&Status::internal("no peer")) };
     // Nothing is read for a caller who will be turned away; the guard does that, and records it.
-    let known = listed.access == Access::Public || bridge.api.callers.identify(&parts.headers, clock::now()).is_ok();
-    let message = if known { read(&parts.headers, body, descriptor.input()).await } else { Ok(DynamicMessage::new(descriptor.input())) };
+    let known = bridge.api.callers.identify(&parts.headers, clock::now()).is_ok();
+    let bytes_max = if known { REQUEST_BYTES_MAX } else { guard::UNKNOWN_BYTES_MAX };
+    let message = if known || listed.access == Access::Public {
+        read(&parts.headers, body, bytes_max, descriptor.input()).await
+    } else {
+        Ok(DynamicMessage::new(descriptor.input()))
+    };
     match message {
         Ok(message) => match forward(&bridge, &descriptor, &path, message, &parts.headers, peer).await {
             Ok(response) => response,
@@ -66,13 +71,13 @@ async fn call(State(bridge): State<Bridge>, Path((service, method)): Path<(Strin
     }
 }
 
-async fn read(headers: &HeaderMap, body: Body, input: MessageDescriptor) -> Result<DynamicMessage, Status> {
+async fn read(headers: &HeaderMap, body: Body, bytes_max: usize, input: MessageDescriptor) -> Result<DynamicMessage, Status> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     // Any other type is one that a foreign page could send without asking.
     if content_type.split(';').next().unwrap_or("").trim() != "application/json" {
         return Err(Status::invalid_argument("content-type must be application/json"));
     }
-    let bytes = guard::read(body, REQUEST_BYTES_MAX).await?;
+    let bytes = guard::read(body, bytes_max).await?;
     let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
     let mut json = serde_json::Deserializer::from_slice(text);
     let invalid = |error: serde_json::Error| Status::invalid_argument(error.to_string());

@@ -14,7 +14,7 @@ use super::{
     callers::Caller,
     permissions::{Access, Effect, Method},
 };
-use crate::{clock, metrics::CallLabels, state::AuditRow, transport::Peer};
+use crate::{clock, metrics::CallLabels, refusal::RefusalReason, state::AuditRow, transport::Peer};
 
 /// What a handler may know and tell of the call it serves. In the extensions of every admitted request.
 #[derive(Clone)]
@@ -71,7 +71,7 @@ impl Api {
         let started = Instant::now();
         let peer = peer.address.ip();
         let mut row = AuditRow { at: clock::now(), method: method.name.to_owned(), peer_address: peer.to_string(), ..AuditRow::default() };
-        let admitted = self.may(method, headers);
+        let admitted = self.may(method, headers, peer);
         if let Ok(Some(caller)) = &admitted {
             row.user.clone_from(&caller.user);
         }
@@ -100,9 +100,14 @@ impl Api {
         Ok((call, OpenCall { api: Arc::clone(self), method, row, told, started, reserved: Some(reserved), _room: room }))
     }
 
-    fn may(&self, method: &Method, headers: &HeaderMap) -> Result<Option<Caller>, ServiceError> {
+    fn may(&self, method: &Method, headers: &HeaderMap, peer: IpAddr) -> Result<Option<Caller>, ServiceError> {
         if method.access == Access::Public {
-            return Ok(None);
+            // Before anything is written for someone who has shown nothing.
+            if self.sign_ins.admit(peer, Instant::now()) {
+                return Ok(None);
+            }
+            self.refusals.record(peer, RefusalReason::RateLimited, None, "too many sign-in attempts");
+            return Err(ServiceError::ResourceExhausted("too many attempts; try again in a few seconds".to_owned()));
         }
         let caller = self.callers.identify(headers, clock::now()).map_err(|problem| ServiceError::Unauthenticated(problem.text().to_owned()))?;
         // One role so far; whatever is not that role may do nothing.

@@ -22,7 +22,7 @@ use super::{Api, REQUEST_BYTES_MAX, call::OpenCall, permissions};
 use crate::{clock, transport::Peer};
 
 /// A caller who has not signed in sends a code or nothing.
-const UNKNOWN_BYTES_MAX: usize = 16 * 1024;
+pub(super) const UNKNOWN_BYTES_MAX: usize = 16 * 1024;
 /// A request is small; one that trickles holds a place that others need.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -5,11 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// What `picket-server run --config F` reads. Every key has a default, so that an empty file is a whole configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
     /// Where everything that must survive a restart lives: CA, SQLite state, lake. Relative paths start at the file's folder.
@@ -46,7 +46,7 @@ impl Default for ServerConfig {
 }
 
 /// `[agents]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AgentsConfig {
     /// Address of the agent port.
@@ -80,7 +80,7 @@ impl Default for AgentsConfig {
 }
 
 /// `[api]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ApiConfig {
     /// Address of the API port.
@@ -114,7 +114,7 @@ impl Default for ApiConfig {
 }
 
 /// `[tls]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsConfig {
     /// DNS names and addresses under which agents and people reach this server. `localhost`, the loopback addresses and the host's own name are
@@ -131,12 +131,12 @@ impl Default for TlsConfig {
 }
 
 /// `[enrolment]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EnrolmentConfig {
     /// Life of a device's certificate; the device renews it at half of that.
     pub certificate_lifetime_s: u64,
-    /// Enrolment attempts a second from one address, sustained.
+    /// Enrolment attempts a second from one address that may fail, sustained; those that succeed are not counted.
     pub attempts_per_second_per_address: u32,
     /// Enrolment attempts a second from everywhere, sustained.
     pub attempts_per_second: u32,
@@ -144,12 +144,12 @@ pub struct EnrolmentConfig {
 
 impl Default for EnrolmentConfig {
     fn default() -> Self {
-        Self { certificate_lifetime_s: 14 * 24 * 3600, attempts_per_second_per_address: 5, attempts_per_second: 100 }
+        Self { certificate_lifetime_s: 14 * 24 * 3600, attempts_per_second_per_address: 5, attempts_per_second: 200 }
     }
 }
 
 /// `[lake]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LakeSection {
     /// Size at which a segment of the write-ahead log is closed.
@@ -195,7 +195,7 @@ impl Default for LakeSection {
 }
 
 /// `[metrics]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MetricsConfig {
     /// Serve metrics at all.
@@ -211,7 +211,7 @@ impl Default for MetricsConfig {
 }
 
 /// `[log]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
     /// Lines for people or JSON for machines.
@@ -227,7 +227,7 @@ impl Default for LogConfig {
 }
 
 /// Form of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
@@ -339,6 +339,14 @@ mod tests {
     #[test]
     fn an_empty_file_is_the_defaults() {
         assert_eq!(parse("").unwrap(), ServerConfig::default());
+    }
+
+    #[test]
+    fn the_sample_has_every_key_with_its_default() {
+        let sample = include_str!("../../picket-server.toml");
+        assert_eq!(parse(sample).unwrap(), ServerConfig::default());
+        let of_the_sample: toml::Table = toml::from_str(sample).unwrap();
+        assert_eq!(of_the_sample, toml::Table::try_from(ServerConfig::default()).unwrap());
     }
 
     #[test]

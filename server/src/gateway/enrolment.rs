@@ -28,7 +28,7 @@ pub struct EnrolmentService {
 }
 
 impl EnrolmentService {
-    /// With limits in attempts a second.
+    /// With limits in failures a second of one address and attempts a second of all.
     #[must_use]
     pub fn new(gateway: Arc<Gateway>, per_address: u32, total: u32) -> Self {
         Self { gateway, attempts: Attempts::new(per_address, total) }
@@ -85,10 +85,14 @@ impl Enrolment for EnrolmentService {
     async fn enrol(&self, request: Request<EnrolRequest>) -> Result<Response<EnrolResponse>, Status> {
         let peer = request.extensions().get::<Peer>().map(|peer| peer.address.ip()).ok_or_else(|| Status::internal("no peer"))?;
         if !self.attempts.admit(peer, Instant::now()) {
-            self.refusals().record(peer, RefusalReason::RateLimited, None, "too many enrolment attempts");
+            self.refusals().record(peer, RefusalReason::RateLimited, None, "too many failed enrolments, or too many at once");
             return Err(Status::resource_exhausted("too many attempts; try again in a few seconds"));
         }
-        self.enrolled(peer, request.get_ref()).await.map(Response::new)
+        let enrolled = self.enrolled(peer, request.get_ref()).await;
+        if enrolled.is_err() {
+            self.attempts.failed(peer, Instant::now());
+        }
+        enrolled.map(Response::new)
     }
 }
 

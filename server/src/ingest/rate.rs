@@ -20,14 +20,24 @@ impl TokenBucket {
 
     /// Takes `count`, or says how long to wait until that may be tried again.
     pub fn take(&mut self, count: u32, now: Instant) -> Result<(), Duration> {
-        let elapsed = now.saturating_duration_since(self.filled_at).as_secs_f64();
-        self.balance = elapsed.mul_add(self.per_second, self.balance).min(self.per_second * 2.0);
-        self.filled_at = now;
+        self.fill(now);
         if self.balance <= 0.0 {
             return Err(Duration::from_secs_f64((-self.balance / self.per_second).min(3600.0)) + Duration::from_millis(1));
         }
         self.balance -= f64::from(count);
         Ok(())
+    }
+
+    /// True when something could be taken.
+    pub fn has_some(&mut self, now: Instant) -> bool {
+        self.fill(now);
+        self.balance > 0.0
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.filled_at).as_secs_f64();
+        self.balance = elapsed.mul_add(self.per_second, self.balance).min(self.per_second * 2.0);
+        self.filled_at = now;
     }
 }
 

@@ -28,8 +28,8 @@ use crate::{
 const AGENT_MESSAGE_BYTES_MAX: usize = picket_event::limits::BATCH_WIRE_BYTES_MAX + 64 * 1024;
 /// A connection to the agent port without a certificate can only enrol.
 const ENROLMENT_LIFETIME: Duration = Duration::from_secs(30);
-const SIGN_INS_PER_SECOND_PER_ADDRESS: u32 = 2;
-const SIGN_INS_PER_SECOND: u32 = 20;
+const FAILED_SIGN_INS_PER_SECOND_PER_ADDRESS: u32 = 2;
+const SIGN_INS_PER_SECOND: u32 = 10;
 /// Sessions have their own, shorter limit.
 const SESSIONS_TIMEOUT: Duration = Duration::from_secs(7);
 
@@ -249,7 +249,7 @@ impl Rooms {
             callers,
             audit,
             calls: Arc::new(Semaphore::new(config.api.calls_max)),
-            sign_ins: Attempts::new(SIGN_INS_PER_SECOND_PER_ADDRESS, SIGN_INS_PER_SECOND),
+            sign_ins: Attempts::new(FAILED_SIGN_INS_PER_SECOND_PER_ADDRESS, SIGN_INS_PER_SECOND),
             config: config.api.clone(),
             started_at: clock::now(),
             readiness: Default::default(),
