@@ -36,6 +36,7 @@ formats! {
     Joblib = "joblib",
     Json = "json",
     KerasH5 = "keras-h5",
+    KerasMetadata = "keras-metadata",
     KerasV3 = "keras-v3",
     Llamafile = "llamafile",
     Lz4 = "lz4",

@@ -27,6 +27,7 @@ pub(crate) fn examine_as(scan: &mut Scan<'_>, source: &dyn Source, place: &Place
         Format::Hdf5 => hdf5::examine_hdf5(scan, source, place),
         Format::Onnx => onnx::examine_onnx(scan, source, place),
         Format::TensorflowSavedModel | Format::TensorflowMetaGraph | Format::TensorflowGraph => tensorflow::examine_graph(scan, source, place, format),
+        Format::KerasMetadata => tensorflow::examine_keras_metadata(scan, source, place),
         Format::Tflite => tflite::examine_tflite(scan, source, place),
         // Words and their scores; the library that reads them has no operators.
         Format::SentencePiece => Claim { format, end: source.len() },

@@ -13,17 +13,15 @@ pub(super) fn of(source: &dyn Source, head: &[u8], place: &Place) -> Result<Form
     let text = String::from_utf8_lossy(head);
     let start = text.trim_start_matches('\u{feff}').trim_start();
     let extension = place.name.rsplit_once('.').map_or("", |(_, extension)| extension);
-    Ok(match start.as_bytes() {
-        [b'{' | b'[', ..] => Format::Json,
-        [b'<', b'?' | b'!', ..] => Format::Xml,
-        // Text is told apart by its use: what Python imports, what a template engine renders.
-        _ => match extension {
-            "py" | "pyi" => Format::Python,
-            "pth" => Format::Pth,
-            "jinja" | "jinja2" | "j2" => Format::Jinja,
-            "yaml" | "yml" => Format::Yaml,
-            _ => Format::Text,
-        },
+    // Text is told apart by its use: Python imports whatever has its extension, and a list is a sound first line of a module.
+    Ok(match (extension, start.as_bytes()) {
+        ("py" | "pyi" | "pyw", _) => Format::Python,
+        ("pth", _) => Format::Pth,
+        ("jinja" | "jinja2" | "j2", _) | (_, [b'{', b'{' | b'%' | b'#', ..]) => Format::Jinja,
+        ("yaml" | "yml", _) => Format::Yaml,
+        (_, [b'{' | b'[', ..]) => Format::Json,
+        (_, [b'<', b'?' | b'!', ..]) => Format::Xml,
+        _ => Format::Text,
     })
 }
 

@@ -100,7 +100,7 @@ impl Parser<'_, '_> {
 
     fn block(&mut self, address: u64, length: u64) -> Parsed<Vec<u8>> {
         // Headers may name the same large block again and again; what is read is paid for.
-        self.budget.spend_steps(1 + length / 64)?;
+        self.budget.spend_steps(1 + length.min(BLOCK_BYTES_MAX) / 64)?;
         let start = self.base.checked_add(address).ok_or(BoundedError::Malformed("an address does not fit 64 bits"))?;
         read_range(self.source, start, length, BLOCK_BYTES_MAX)
     }

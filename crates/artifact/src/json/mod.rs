@@ -38,6 +38,7 @@ pub(crate) fn examine_json(scan: &mut Scan<'_>, place: &Place, document: &Docume
         keras::examine_config(scan, place, document);
         return Format::Json;
     }
+    keras::examine_config(scan, place, document);
     templates(scan, place, document);
     remote_code(scan, place, document);
     index(scan, place, document);

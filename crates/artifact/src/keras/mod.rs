@@ -23,7 +23,12 @@ pub(crate) fn is_config(document: &Json) -> bool {
 }
 
 pub(crate) fn examine_config(scan: &mut Scan<'_>, place: &Place, document: &Json) {
+    let whole = is_config(document);
     document.objects("", &mut |at, object| {
+        // Alone, a key of this name means nothing; beside a configuration, or inside a model, it is a layer.
+        if !whole && object.get("config").is_none() {
+            return;
+        }
         for class in object.all("class_name").filter_map(Json::text) {
             node(scan, place, at.trim_start_matches('.'), class, object);
         }

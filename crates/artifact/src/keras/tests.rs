@@ -47,6 +47,12 @@ fn wrapped_modules_and_paths() {
 }
 
 #[test]
+fn objects_beside_the_model() {
+    judged(r#"{"optimizer_config": {"module": "os", "class_name": "system", "config": {}}, "loss": "mse"}"#, Verdict::Malicious, "PICKET-KER-002");
+    clean(r#"{"students": [{"class_name": "Lambda"}]}"#);
+}
+
+#[test]
 fn honest_models_are_clean() {
     clean(&model(
         r#"{"module": "keras.layers", "class_name": "Dense", "config": {"activation": "relu", "kernel_initializer": {"module": "keras.initializers", "class_name": "GlorotUniform", "config": {"seed": null}}}}"#,

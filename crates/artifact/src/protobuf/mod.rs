@@ -125,6 +125,9 @@ pub(crate) fn classify(source: &dyn Source) -> Option<Format> {
     if run(1).is_some_and(|piece| is_piece(piece, source, &mut cursor)) && only(&[1, 2, 3, 4, 5]) {
         return Some(Format::SentencePiece);
     }
+    if run(1).is_some_and(|node| is_keras_node(node, source, &mut cursor)) && only(&[1]) {
+        return Some(Format::KerasMetadata);
+    }
     if is_graph(whole, &mut cursor, source) {
         return Some(Format::TensorflowGraph);
     }
@@ -176,6 +179,12 @@ fn is_graph_shape(graph: Message, cursor: &mut Cursor<'_>) -> bool {
             Content::Fixed => false,
         })
     })
+}
+
+/// A SavedObject of `keras_metadata.pb`: path 3, identifier 4, metadata 5.
+fn is_keras_node(node: Message, source: &dyn Source, cursor: &mut Cursor<'_>) -> bool {
+    let identifier = first_run(node, cursor, 4).map(|identifier| identifier.text(source, 64)).unwrap_or_default();
+    identifier.starts_with("_tf_keras") && first_run(node, cursor, 5).is_some()
 }
 
 /// A sentence piece: text, then a score of 32 bits.

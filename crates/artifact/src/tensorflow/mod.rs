@@ -5,6 +5,7 @@
 mod tests;
 
 use crate::Format;
+use crate::json;
 use crate::protobuf::{Content, Message, is_graph};
 use crate::report::Finding;
 use crate::rules;
@@ -99,6 +100,47 @@ pub(crate) fn examine_graph(scan: &mut Scan<'_>, source: &dyn Source, place: &Pl
         }
     }
     Claim { format, end: source.len() }
+}
+
+/// One object's metadata; architectures of large models have some megabytes.
+const METADATA_BYTES_MAX: u64 = 32 << 20;
+
+/// `keras_metadata.pb` beside a SavedModel: nodes 1, each with a path 3 and its configuration as JSON 5.
+pub(crate) fn examine_keras_metadata(scan: &mut Scan<'_>, source: &dyn Source, place: &Place) -> Claim {
+    let mut texts = Vec::new();
+    let mut walker = Walker { cursor: Cursor::new(source), scan, source, place, depth: DEPTH_MAX };
+    let outcome = walker.each(Message::new(0, source.len()), &mut |walker, number, node| {
+        if number != 1 {
+            return Ok(());
+        }
+        let (mut path, mut metadata) = (String::new(), None);
+        walker.each(node, &mut |walker, number, inner| {
+            match number {
+                3 => path = inner.text(walker.source, NAME_BYTES_MAX),
+                5 => metadata = Some(inner),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        texts.extend(metadata.map(|metadata| (path, metadata)));
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        scan.failed(place, &error);
+    }
+    for (path, metadata) in texts {
+        if metadata.len() > METADATA_BYTES_MAX {
+            scan.incomplete(place, "the metadata of one object is larger than the limit");
+            continue;
+        }
+        match json::parse(&metadata.text(source, METADATA_BYTES_MAX)) {
+            Ok(document) => {
+                json::examine_json(scan, &place.inside(&path), &document);
+            }
+            Err(_) => scan.incomplete(place, &format!("the metadata of {path} cannot be parsed")),
+        }
+    }
+    Claim { format: Format::KerasMetadata, end: source.len() }
 }
 
 type Walked = Result<(), BoundedError>;

@@ -68,6 +68,17 @@ fn graphs_kept_as_data() {
     assert_eq!(scanned(&nested).completeness, Completeness::Partial);
 }
 
+#[test]
+fn keras_metadata_beside_the_graph() {
+    let object = |layer: &str| {
+        pb().int(2, 1).run(3, "root.layer-1").run(4, "_tf_keras_layer").run(5, format!(r#"{{"class_name": "{layer}", "config": {{"name": "x"}}}}"#))
+    };
+    let file = |layer: &str| pb().run(1, pb().run(3, "root").run(4, "_tf_keras_model").run(5, "{}")).run(1, object(layer));
+    judged(&file("Lambda"), Format::KerasMetadata, Verdict::Malicious, "PICKET-KER-001");
+    let report = scanned(&file("Dense"));
+    assert_eq!((report.format, report.verdict, report.completeness), (Format::KerasMetadata, Verdict::Clean, Completeness::Full), "{report:#?}");
+}
+
 proptest! {
     #[test]
     fn any_damage_ends(damage in proptest::collection::vec((0_usize..300, any::<u8>()), 0..10), cut in 0_usize..400) {

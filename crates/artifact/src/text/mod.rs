@@ -55,6 +55,10 @@ pub(crate) fn examine_text(scan: &mut Scan<'_>, source: &dyn Source, place: &Pla
         }
         Format::Yaml => {
             yaml::examine_yaml(scan, place, &text);
+            // JSON is YAML.
+            if let Ok(document) = json::parse(&text) {
+                json::examine_json(scan, place, &document);
+            }
             Format::Yaml
         }
         Format::Xml => {

@@ -32,6 +32,20 @@ fn credentials_are_named_and_never_shown() {
 
 #[test]
 fn templates_by_file() {
-    let report = scanned("text {{ ''.__class__.__mro__ }}", "chat_template.jinja");
-    assert_eq!((report.verdict, report.findings[0].rule_id), (Verdict::Malicious, "PICKET-JIN-001"), "{report:#?}");
+    for (text, name) in [
+        ("text {{ ''.__class__.__mro__ }}", "chat_template.jinja"),
+        ("{%- if ''.__class__ %}{% endif %}", "chat_template.jinja"),
+        ("{{ ''.__class__ }}", "default"),
+    ] {
+        let report = scanned(text, name);
+        assert_eq!((report.verdict, report.findings[0].rule_id), (Verdict::Malicious, "PICKET-JIN-001"), "{report:#?}");
+    }
+}
+
+#[test]
+fn the_first_character_does_not_make_code_data() {
+    let report = scanned("[1]\nimport os\nos.system('id')\n", "modeling.py");
+    assert_eq!((report.verdict, report.findings[0].rule_id), (Verdict::Malicious, "PICKET-PY-001"), "{report:#?}");
+    let report = scanned("{\"_target_\": \"os.system\"}", "config.yaml");
+    assert_eq!(report.findings[0].rule_id, "PICKET-CFG-001", "{report:#?}");
 }

@@ -202,7 +202,8 @@ fn bodies(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, archive: &Arc
         if name.ends_with('/') && entry.header.size == 0 || !seen.insert((entry.start, name.clone())) {
             continue;
         }
-        if torch && entry.header.method == 0 && storages.contains(&name) {
+        // Elements of a tensor, because the pickle says so: packed or not, no loader reads them as anything else.
+        if torch && storages.contains(&name) {
             continue;
         }
         let mut inside = place.inside(&name);
