@@ -1,4 +1,5 @@
 //! One promise a test: limits, damage, locks, modes and the layout on disk.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     fs::OpenOptions,

@@ -1,4 +1,5 @@
 //! Random lives of a spool against a model: whatever was synced comes back exactly once and in order, whatever happens to the file after it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     collections::BTreeMap,
