@@ -36,7 +36,7 @@ static __always_inline struct exec_scratch *exec__scratch(void)
 static __always_inline void exec__namespaces(struct event_exec *event, struct task_struct *task)
 {
 	struct nsproxy *proxy = task->nsproxy;
-	struct pid *pid = task->thread_pid;
+	struct pid *pid = BPF_CORE_READ(task, thread_pid); /* a plain number: the verifier of 6.1 forbids sums with typed pointers */
 
 	event->mnt_ns = 0;
 	event->net_ns = 0;
@@ -48,7 +48,7 @@ static __always_inline void exec__namespaces(struct event_exec *event, struct ta
 		event->net_ns = proxy->net_ns->ns.inum;
 	}
 	if (pid) {
-		u64 at = (u64)pid + bpf_core_field_offset(struct pid, numbers) + (u64)pid->level * bpf_core_type_size(struct upid);
+		u64 at = (u64)pid + bpf_core_field_offset(struct pid, numbers) + (u64)BPF_CORE_READ(pid, level) * bpf_core_type_size(struct upid);
 		struct upid *innermost = (void *)at;
 
 		event->ns_pid = BPF_CORE_READ(innermost, nr);

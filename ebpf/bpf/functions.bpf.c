@@ -85,7 +85,7 @@ int BPF_PROG(vfs_link_done, struct dentry *dentry, void *idmap, struct inode *fo
 	return naming__end(ret, FILE_SLOT_UNLINK);
 }
 
-/* Since 6.10; before, with two arguments more. The verifier refuses the one that does not fit. */
+/* Since 6.10; before, with two arguments more. The loader tries the longer one first: it is refused where the function is shorter. */
 SEC("fexit/inet_csk_accept")
 int BPF_PROG(inet_csk_accept, struct sock *listener, void *argument, struct sock *ret)
 {

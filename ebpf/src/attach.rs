@@ -69,20 +69,17 @@ struct Attaching<'a> {
 }
 
 impl Attaching<'_> {
-    /// By the first variant that works; where none does, the state tells the last one's reason, which is the one that should.
+    /// By the first variant that works; where none does, the state tells every reason.
     fn probe(&mut self, probe: &Probe) -> ProbeState {
-        let mut last = state(probe.name, "", Err("no variant".into()));
+        let mut reasons = Vec::new();
         for variant in probe.variants {
-            let outcome = self.variant(variant);
-            if let Err(reason) = &outcome {
-                tracing::debug!(probe = probe.name, hook = variant.hook, reason, "hook refused");
-            }
-            last = state(probe.name, variant.hook, outcome);
-            if last.attached {
-                break;
+            match self.variant(variant) {
+                Ok(()) => return state(probe.name, variant.hook, Ok(())),
+                Err(reason) => reasons.push(format!("{}: {reason}", variant.hook)),
             }
         }
-        last
+        let last = probe.variants.last().map_or("", |variant| variant.hook);
+        state(probe.name, last, Err(reasons.join("; ")))
     }
 
     fn variant(&mut self, variant: &Variant) -> Result<(), String> {

@@ -161,8 +161,9 @@ pub(crate) const PROBES: &[Probe] = &[
     Probe {
         name: "tcp_accept",
         variants: &[
-            variant(Object::Functions, "fexit/inet_csk_accept", &[part("inet_csk_accept", Hook::Return("inet_csk_accept"))]),
+            // The one with more arguments first: the verifier refuses it where the function has fewer, but not the other way round.
             variant(Object::Functions, "fexit/inet_csk_accept", &[part("inet_csk_accept_before_6_10", Hook::Return("inet_csk_accept"))]),
+            variant(Object::Functions, "fexit/inet_csk_accept", &[part("inet_csk_accept", Hook::Return("inet_csk_accept"))]),
             variant(Object::Network, "tp_btf/sys_exit: accept accept4", &[part("sys_exit_accept", Hook::Exit(SLOT_ACCEPT))]),
         ],
     },
