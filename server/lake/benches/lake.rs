@@ -2,7 +2,14 @@
 //!
 //! `cargo bench -p picket-lake -- [--rows 10000000] [--days 10] [--devices 2000] [--dir DIR] [--python PYTHON]`; with a Python that has `duckdb` the same questions are put to DuckDB over
 //! the same files. One JSON object a figure on stdout, progress on stderr. A plain program: no figure is asserted.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a measuring program ends where it fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a measuring program ends where it fails"
+)]
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -18,7 +25,7 @@ use picket_event::Timestamp;
 use picket_lake::{Batch, Lake, LakeConfig, SearchQuery};
 
 const BATCH: u64 = 500;
-const WARM_RUNS: usize = 7;
+const WARM_RUNS: usize = 5;
 
 struct Options {
     rows: u64,
@@ -68,7 +75,9 @@ fn made(number: u64, first_seq: u64, day: u64, per_day: u64) -> Batch {
 /// Appends that are answered, batches made beforehand: what the server does behind its network.
 async fn ingest() {
     let dir = tempfile::tempdir().unwrap();
-    let lake = Lake::open(LakeConfig { flush_interval: Duration::from_secs(10), ..LakeConfig { disk_free_bytes_min: 0, ..LakeConfig::new(dir.path(), "bench") } }).unwrap();
+    let lake =
+        Lake::open(LakeConfig { flush_interval: Duration::from_secs(10), ..LakeConfig { disk_free_bytes_min: 0, ..LakeConfig::new(dir.path(), "bench") } })
+            .unwrap();
     let producers = 16_u64;
     let each = 50_u64;
     let prepared: Vec<Vec<Batch>> = (0..producers).map(|number| (0..each).map(|step| made(number, step * BATCH + 1, 0, each * BATCH)).collect()).collect();
@@ -97,7 +106,12 @@ async fn ingest() {
     lake.flush().await.unwrap();
     let flushed = started.elapsed();
     waits.sort_unstable();
-    figure("ingest.acknowledged", total / acknowledged.as_secs_f64(), "events/s", serde_json::json!({ "producers": producers, "batch": BATCH, "p99_ms": waits[waits.len() * 99 / 100].as_secs_f64() * 1e3 }));
+    figure(
+        "ingest.acknowledged",
+        total / acknowledged.as_secs_f64(),
+        "events/s",
+        serde_json::json!({ "producers": producers, "batch": BATCH, "p99_ms": waits[waits.len() * 99 / 100].as_secs_f64() * 1e3 }),
+    );
     figure("ingest.flushed", total / flushed.as_secs_f64(), "events/s", serde_json::json!({ "files": lake.stats().files }));
     lake.shutdown().await;
 }
@@ -109,6 +123,7 @@ async fn fill(lake: &Lake, options: &Options) {
         eprintln!("{have} events are there already");
         return;
     }
+    // Every device is there every day with whole batches: few rows need few devices or days.
     let per_device_day = (options.rows / options.days / options.devices / BATCH).max(1) * BATCH;
     let started = Instant::now();
     for day in 0..options.days {
@@ -143,12 +158,25 @@ fn questions(process: &str, tree: &str) -> Vec<(&'static str, String)> {
     let uid = device(7).uid;
     vec![
         ("count_by_day_and_class", "SELECT day, class_uid, count(*) FROM events GROUP BY 1, 2 ORDER BY 1, 2".into()),
-        ("top_20_processes_of_a_day", "SELECT actor_process_name, count(*) AS n FROM events WHERE day = '2026-11-23' GROUP BY 1 ORDER BY n DESC LIMIT 20".into()),
+        (
+            "top_20_processes_of_a_day",
+            "SELECT actor_process_name, count(*) AS n FROM events WHERE day = '2026-11-23' GROUP BY 1 ORDER BY n DESC LIMIT 20".into(),
+        ),
         ("needle_process", format!("SELECT count(*) FROM events WHERE process_uid = '{process}'")),
         ("needle_absent", "SELECT count(*) FROM events WHERE file_hash_sha256 = '0000000000000000000000000000000000000000000000000000000000000000'".into()),
         ("address_either_end", "SELECT count(*) FROM events WHERE src_endpoint_ip = '10.1.0.7' OR dst_endpoint_ip = '10.1.0.7'".into()),
-        ("process_tree", format!("SELECT time, process_uid, actor_process_uid, process_cmd_line FROM events WHERE picket_exec_tree_id = '{tree}' AND class_uid = 1007 LIMIT 500")),
-        ("one_hosts_day", format!("SELECT time, class_uid, activity_id, actor_process_name, file_path FROM events WHERE device_uid = '{uid}' AND day = '2026-11-23' ORDER BY time")),
+        (
+            "process_tree",
+            format!(
+                "SELECT time, process_uid, actor_process_uid, process_cmd_line FROM events WHERE picket_exec_tree_id = '{tree}' AND class_uid = 1007 LIMIT 500"
+            ),
+        ),
+        (
+            "one_hosts_day",
+            format!(
+                "SELECT time, class_uid, activity_id, actor_process_name, file_path FROM events WHERE device_uid = '{uid}' AND day = '2026-11-23' ORDER BY time"
+            ),
+        ),
         ("substring", "SELECT count(*) FROM events WHERE actor_process_cmd_line LIKE '%--seed 77%'".into()),
         ("last_100", "SELECT * FROM events ORDER BY time DESC LIMIT 100".into()),
     ]
@@ -180,7 +208,9 @@ async fn ask(lake: &Lake, stage: &str, questions: &[(&'static str, String)]) {
         let (rows, cold, warm) = timed(|| async { table(lake, sql).await.unwrap().len() as u64 }).await;
         figure(&format!("query.{stage}.{name}"), warm, "ms", serde_json::json!({ "cold_ms": cold, "rows": rows }));
     }
-    for (name, query) in [("search_last_100", ""), ("search_address", "ip:10.1.0.7"), ("search_word_absent", "nothing-has-this-word"), ("search_word", "safetensors")] {
+    for (name, query) in
+        [("search_last_100", ""), ("search_address", "ip:10.1.0.7"), ("search_word_absent", "nothing-has-this-word"), ("search_word", "safetensors")]
+    {
         let search = || SearchQuery { query: query.into(), limit: 100, ..SearchQuery::default() };
         let (rows, cold, warm) = timed(|| async { lake.search(search()).await.unwrap().events.len() as u64 }).await;
         figure(&format!("query.{stage}.{name}"), warm, "ms", serde_json::json!({ "cold_ms": cold, "rows": rows }));
@@ -223,7 +253,12 @@ async fn main() {
     let stats = lake.stats();
     figure("lake.rows", stats.events_stored as f64, "events", serde_json::json!({ "files": stats.files }));
     figure("lake.bytes_an_event.fresh", bytes_an_event(&lake), "bytes", serde_json::json!({ "files": stats.files, "commit_ms": stats.last_commit_ms }));
-    let one = table(&lake, "SELECT process_uid, picket_exec_tree_id FROM events WHERE class_uid = 1007 AND device_uid > '01900000-0000-7000-8000-000000000010' LIMIT 1").await.unwrap();
+    let one = table(
+        &lake,
+        "SELECT process_uid, picket_exec_tree_id FROM events WHERE class_uid = 1007 AND device_uid > '01900000-0000-7000-8000-000000000010' LIMIT 1",
+    )
+    .await
+    .unwrap();
     let questions = questions(one[0][0].as_str().unwrap(), one[0][1].as_str().unwrap());
     ask(&lake, "fresh", &questions).await;
     let started = Instant::now();
@@ -237,8 +272,16 @@ async fn main() {
     lake.shutdown().await;
     if let Some(python) = &options.python {
         // Files that the merge replaced are deleted later: DuckDB must not see them.
-        for folder in std::fs::read_dir(files.as_ref()).unwrap().filter_map(Result::ok).filter(|folder| folder.file_name().to_str().is_some_and(|name| name.starts_with("day="))) {
-            for file in std::fs::read_dir(folder.path()).unwrap().filter_map(Result::ok).filter(|file| file.file_name().to_str().is_some_and(|name| name.starts_with("fresh-"))) {
+        for folder in std::fs::read_dir(files.as_ref())
+            .unwrap()
+            .filter_map(Result::ok)
+            .filter(|folder| folder.file_name().to_str().is_some_and(|name| name.starts_with("day=")))
+        {
+            for file in std::fs::read_dir(folder.path())
+                .unwrap()
+                .filter_map(Result::ok)
+                .filter(|file| file.file_name().to_str().is_some_and(|name| name.starts_with("fresh-")))
+            {
                 std::fs::remove_file(file.path()).unwrap();
             }
         }

@@ -83,10 +83,7 @@ impl Contents {
     }
 
     fn view_of(inner: &Inner) -> View {
-        View {
-            files: Arc::clone(&inner.files),
-            tail: inner.segments.iter().flat_map(|segment| segment.batches.iter().cloned()).collect(),
-        }
+        View { files: Arc::clone(&inner.files), tail: inner.segments.iter().flat_map(|segment| segment.batches.iter().cloned()).collect() }
     }
 
     /// A view and everything that is appended after it.

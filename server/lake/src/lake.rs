@@ -126,7 +126,8 @@ impl Lake {
             self.inner().writer.counters.replayed.fetch_add(count, Ordering::Relaxed);
             return Ok(Appended { watermark, replayed: true });
         }
-        let stored: Vec<StoredEvent> = (first_seq..).zip(events).map(|(seq, event)| StoredEvent { device: Arc::clone(&device), spool, seq, received, event }).collect();
+        let stored: Vec<StoredEvent> =
+            (first_seq..).zip(events).map(|(seq, event)| StoredEvent { device: Arc::clone(&device), spool, seq, received, event }).collect();
         let rows = Rows { day: Day::of(received), batch: rows::encode(stored.iter())? };
         let entry = Entry { device: device.uid, hostname: device.hostname.clone(), spool, first_seq, count, received, body: Body::Batch(frame) };
         self.inner().writer.append(entry, Some(rows)).await
@@ -292,8 +293,12 @@ impl Inner {
         let recovered = wal::recover(&wal_dir, recorded)?;
         let contents = Arc::new(Contents::new(table.files().clone(), recovered.segments));
         let sealed = Arc::new(Notify::new());
-        let writer_config =
-            WriterConfig { dir: wal_dir.clone(), segment_bytes: config.segment_bytes, rows_max: config.tail_rows_max, disk_free_bytes_min: config.disk_free_bytes_min };
+        let writer_config = WriterConfig {
+            dir: wal_dir.clone(),
+            segment_bytes: config.segment_bytes,
+            rows_max: config.tail_rows_max,
+            disk_free_bytes_min: config.disk_free_bytes_min,
+        };
         let writer = Writer::start(writer_config, recovered.next, recovered.marks, Arc::clone(&contents), Arc::clone(&sealed))?;
         sealed.notify_one();
         let engine = Engine::new(&table_dir, &spill_dir, config.query)?;

@@ -97,7 +97,11 @@ async fn flush_loop(inner: Arc<Inner>) {
             Ok(()) => retry = RETRY_FIRST,
             Err(error) => {
                 inner.progress.flush_failures.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(error = &error as &dyn std::error::Error, retry_ms = retry.as_millis(), "flushing to the table failed; the log keeps the events");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    retry_ms = retry.as_millis(),
+                    "flushing to the table failed; the log keeps the events"
+                );
                 tokio::time::sleep(retry).await;
                 retry = (retry * 2).min(RETRY_MAX);
                 inner.sealed.notify_one();
@@ -188,7 +192,11 @@ pub(crate) async fn compact_day(inner: &Arc<Inner>, day: Day) -> Result<(), Lake
     let files = inner.contents.files();
     let Some(list) = files.days.get(&day) else { return Ok(()) };
     let over = day < Day::of(now());
-    let plan = if over { whole_day(day, list) } else { (list.len() > 1 || list.iter().any(|file| !file.is_sorted())).then(|| Plan { day, files: list.clone(), whole_day: false }) };
+    let plan = if over {
+        whole_day(day, list)
+    } else {
+        (list.len() > 1 || list.iter().any(|file| !file.is_sorted())).then(|| Plan { day, files: list.clone(), whole_day: false })
+    };
     match plan {
         Some(plan) => carry_out(inner, plan).await,
         None => Ok(()),
@@ -243,7 +251,8 @@ pub(crate) async fn expire(inner: &Arc<Inner>) -> Result<(), LakeError> {
 async fn sweep(inner: &Arc<Inner>) -> Result<(), LakeError> {
     let grace = inner.config.query.timeout.max(VACUUM_GRACE_MIN);
     let inner = Arc::clone(inner);
-    let deleted = blocking("deleting unused files", move || vacuum(&inner.table_dir, &inner.contents.files(), grace, &mut inner.progress.orphans.lock())).await?;
+    let deleted =
+        blocking("deleting unused files", move || vacuum(&inner.table_dir, &inner.contents.files(), grace, &mut inner.progress.orphans.lock())).await?;
     if deleted > 0 {
         tracing::info!(deleted, "deleted files that no version of the table names");
     }

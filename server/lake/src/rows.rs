@@ -4,8 +4,8 @@ use std::{borrow::Cow, sync::Arc};
 
 use datafusion::arrow::{
     array::{
-        Array, ArrayRef, AsArray, Int32Array, Int32Builder, Int64Array, Int64Builder, ListBuilder, RecordBatch, StringViewArray, StringViewBuilder, TimestampMicrosecondArray,
-        TimestampMicrosecondBuilder,
+        Array, ArrayRef, AsArray, Int32Array, Int32Builder, Int64Array, Int64Builder, ListBuilder, RecordBatch, StringViewArray, StringViewBuilder,
+        TimestampMicrosecondArray, TimestampMicrosecondBuilder,
     },
     datatypes::{Int32Type, Int64Type, TimestampMicrosecondType},
 };
@@ -41,63 +41,147 @@ macro_rules! for_each_column {
 }
 
 macro_rules! builder {
-    (time) => { TimestampMicrosecondBuilder };
-    (time_null) => { TimestampMicrosecondBuilder };
-    (int) => { Int32Builder };
-    (int_null) => { Int32Builder };
-    (long) => { Int64Builder };
-    (long_null) => { Int64Builder };
-    ($text:ident) => { StringViewBuilder };
+    (time) => {
+        TimestampMicrosecondBuilder
+    };
+    (time_null) => {
+        TimestampMicrosecondBuilder
+    };
+    (int) => {
+        Int32Builder
+    };
+    (int_null) => {
+        Int32Builder
+    };
+    (long) => {
+        Int64Builder
+    };
+    (long_null) => {
+        Int64Builder
+    };
+    ($text:ident) => {
+        StringViewBuilder
+    };
 }
 
 macro_rules! array {
-    (time) => { TimestampMicrosecondArray };
-    (time_null) => { TimestampMicrosecondArray };
-    (int) => { Int32Array };
-    (int_null) => { Int32Array };
-    (long) => { Int64Array };
-    (long_null) => { Int64Array };
-    ($text:ident) => { StringViewArray };
+    (time) => {
+        TimestampMicrosecondArray
+    };
+    (time_null) => {
+        TimestampMicrosecondArray
+    };
+    (int) => {
+        Int32Array
+    };
+    (int_null) => {
+        Int32Array
+    };
+    (long) => {
+        Int64Array
+    };
+    (long_null) => {
+        Int64Array
+    };
+    ($text:ident) => {
+        StringViewArray
+    };
 }
 
 macro_rules! new_builder {
-    (time, $rows:expr) => { TimestampMicrosecondBuilder::with_capacity($rows).with_timezone(utc()) };
-    (time_null, $rows:expr) => { TimestampMicrosecondBuilder::with_capacity($rows).with_timezone(utc()) };
-    (int, $rows:expr) => { Int32Builder::with_capacity($rows) };
-    (int_null, $rows:expr) => { Int32Builder::with_capacity($rows) };
-    (long, $rows:expr) => { Int64Builder::with_capacity($rows) };
-    (long_null, $rows:expr) => { Int64Builder::with_capacity($rows) };
-    ($text:ident, $rows:expr) => { StringViewBuilder::with_capacity($rows) };
+    (time, $rows:expr) => {
+        TimestampMicrosecondBuilder::with_capacity($rows).with_timezone(utc())
+    };
+    (time_null, $rows:expr) => {
+        TimestampMicrosecondBuilder::with_capacity($rows).with_timezone(utc())
+    };
+    (int, $rows:expr) => {
+        Int32Builder::with_capacity($rows)
+    };
+    (int_null, $rows:expr) => {
+        Int32Builder::with_capacity($rows)
+    };
+    (long, $rows:expr) => {
+        Int64Builder::with_capacity($rows)
+    };
+    (long_null, $rows:expr) => {
+        Int64Builder::with_capacity($rows)
+    };
+    ($text:ident, $rows:expr) => {
+        StringViewBuilder::with_capacity($rows)
+    };
 }
 
 macro_rules! append {
-    (text, $builder:expr, $value:expr, $ids:expr) => { $builder.append_option($value.as_deref()) };
-    (device, $builder:expr, $value:expr, $ids:expr) => { $builder.append_value($value.0.hyphenated().encode_lower($ids)) };
-    (spool, $builder:expr, $value:expr, $ids:expr) => { $builder.append_value($value.0.hyphenated().encode_lower($ids)) };
-    (time, $builder:expr, $value:expr, $ids:expr) => { $builder.append_value($value) };
-    (int, $builder:expr, $value:expr, $ids:expr) => { $builder.append_value($value) };
-    (long, $builder:expr, $value:expr, $ids:expr) => { $builder.append_value($value) };
-    ($nullable:ident, $builder:expr, $value:expr, $ids:expr) => { $builder.append_option($value) };
+    (text, $builder:expr, $value:expr, $ids:expr) => {
+        $builder.append_option($value.as_deref())
+    };
+    (device, $builder:expr, $value:expr, $ids:expr) => {
+        $builder.append_value($value.0.hyphenated().encode_lower($ids))
+    };
+    (spool, $builder:expr, $value:expr, $ids:expr) => {
+        $builder.append_value($value.0.hyphenated().encode_lower($ids))
+    };
+    (time, $builder:expr, $value:expr, $ids:expr) => {
+        $builder.append_value($value)
+    };
+    (int, $builder:expr, $value:expr, $ids:expr) => {
+        $builder.append_value($value)
+    };
+    (long, $builder:expr, $value:expr, $ids:expr) => {
+        $builder.append_value($value)
+    };
+    ($nullable:ident, $builder:expr, $value:expr, $ids:expr) => {
+        $builder.append_option($value)
+    };
 }
 
 macro_rules! fetch {
-    (text, $array:expr, $index:expr, $name:expr) => { $array.is_valid($index).then(|| Cow::Borrowed($array.value($index))) };
-    (device, $array:expr, $index:expr, $name:expr) => { DeviceUid(parse_uuid($array, $index, $name)?) };
-    (spool, $array:expr, $index:expr, $name:expr) => { SpoolUid(parse_uuid($array, $index, $name)?) };
-    (time, $array:expr, $index:expr, $name:expr) => { $array.value($index) };
-    (int, $array:expr, $index:expr, $name:expr) => { $array.value($index) };
-    (long, $array:expr, $index:expr, $name:expr) => { $array.value($index) };
-    ($nullable:ident, $array:expr, $index:expr, $name:expr) => { $array.is_valid($index).then(|| $array.value($index)) };
+    (text, $array:expr, $index:expr, $name:expr) => {
+        $array.is_valid($index).then(|| Cow::Borrowed($array.value($index)))
+    };
+    (device, $array:expr, $index:expr, $name:expr) => {
+        DeviceUid(parse_uuid($array, $index, $name)?)
+    };
+    (spool, $array:expr, $index:expr, $name:expr) => {
+        SpoolUid(parse_uuid($array, $index, $name)?)
+    };
+    (time, $array:expr, $index:expr, $name:expr) => {
+        $array.value($index)
+    };
+    (int, $array:expr, $index:expr, $name:expr) => {
+        $array.value($index)
+    };
+    (long, $array:expr, $index:expr, $name:expr) => {
+        $array.value($index)
+    };
+    ($nullable:ident, $array:expr, $index:expr, $name:expr) => {
+        $array.is_valid($index).then(|| $array.value($index))
+    };
 }
 
 macro_rules! downcast {
-    (time, $array:expr) => { $array.as_primitive_opt::<TimestampMicrosecondType>() };
-    (time_null, $array:expr) => { $array.as_primitive_opt::<TimestampMicrosecondType>() };
-    (int, $array:expr) => { $array.as_primitive_opt::<Int32Type>() };
-    (int_null, $array:expr) => { $array.as_primitive_opt::<Int32Type>() };
-    (long, $array:expr) => { $array.as_primitive_opt::<Int64Type>() };
-    (long_null, $array:expr) => { $array.as_primitive_opt::<Int64Type>() };
-    ($text:ident, $array:expr) => { $array.as_string_view_opt() };
+    (time, $array:expr) => {
+        $array.as_primitive_opt::<TimestampMicrosecondType>()
+    };
+    (time_null, $array:expr) => {
+        $array.as_primitive_opt::<TimestampMicrosecondType>()
+    };
+    (int, $array:expr) => {
+        $array.as_primitive_opt::<Int32Type>()
+    };
+    (int_null, $array:expr) => {
+        $array.as_primitive_opt::<Int32Type>()
+    };
+    (long, $array:expr) => {
+        $array.as_primitive_opt::<Int64Type>()
+    };
+    (long_null, $array:expr) => {
+        $array.as_primitive_opt::<Int64Type>()
+    };
+    ($text:ident, $array:expr) => {
+        $array.as_string_view_opt()
+    };
 }
 
 macro_rules! generate {

@@ -96,7 +96,12 @@ async fn killed_under_load() {
     for round in 0..ROUNDS {
         acknowledged.extend(run_and_kill(dir.path(), Duration::from_millis(500 + mix(round) % 900)));
         let lake = Lake::open(config(dir.path())).unwrap();
-        let stored = table(&lake, "SELECT device_uid, count(*), count(DISTINCT metadata_sequence), min(metadata_sequence), max(metadata_sequence) FROM events GROUP BY 1").await.unwrap();
+        let stored = table(
+            &lake,
+            "SELECT device_uid, count(*), count(DISTINCT metadata_sequence), min(metadata_sequence), max(metadata_sequence) FROM events GROUP BY 1",
+        )
+        .await
+        .unwrap();
         assert_eq!(lake.stats().lost_events, 0);
         for (number, watermark) in &acknowledged {
             let uid = device(*number).uid;
@@ -125,7 +130,11 @@ async fn damage_behind_what_was_acknowledged_is_counted() {
         }
     }
     // Two segments; the first is whole on disk and damaged afterwards. A third process would have to explain where its events went.
-    let mut segments: Vec<_> = std::fs::read_dir(dir.path().join("wal")).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "wal")).collect();
+    let mut segments: Vec<_> = std::fs::read_dir(dir.path().join("wal"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "wal"))
+        .collect();
     segments.sort();
     let first = &segments[0];
     let mut bytes = std::fs::read(first).unwrap();

@@ -93,10 +93,22 @@ impl Query {
         match self {
             Self::Word(word) => words(&row).iter().any(|text| glob(&format!("*{word}*"), text)),
             Self::Text { field, pattern } => texts(&row, field).iter().any(|text| glob(pattern, text)),
-            Self::Number { field, low, high } => numbers(&row, field).iter().any(|value| low.is_none_or(|low| *value >= low) && high.is_none_or(|high| *value <= high)),
-            Self::Class(word) => matches!((*word, &event.event.activity), ("file", Activity::File(_)) | ("process", Activity::Process(_)) | ("network", Activity::Network(_))),
+            Self::Number { field, low, high } => {
+                numbers(&row, field).iter().any(|value| low.is_none_or(|low| *value >= low) && high.is_none_or(|high| *value <= high))
+            }
+            Self::Class(word) => {
+                matches!((*word, &event.event.activity), ("file", Activity::File(_)) | ("process", Activity::Process(_)) | ("network", Activity::Network(_)))
+            }
             Self::Activity(word) => match (&event.event.activity, *word) {
-                (Activity::File(file), word) => file.kind as i32 == match word { "open" => 14, "create" => 1, "delete" => 4, _ => 0 },
+                (Activity::File(file), word) => {
+                    file.kind as i32
+                        == match word {
+                            "open" => 14,
+                            "create" => 1,
+                            "delete" => 4,
+                            _ => 0,
+                        }
+                }
                 (Activity::Network(flow), "open" | "connect") => flow.kind == NetworkActivityKind::Open,
                 _ => false,
             },

@@ -62,7 +62,8 @@ async fn nothing_but_reading_is_allowed() {
 async fn answers_have_names_types_and_statistics() {
     let dir = tempfile::tempdir().unwrap();
     let lake = filled(dir.path(), QueryLimits::default()).await;
-    let sql = "SELECT device_hostname AS host, metadata_sequence, time, addresses, class_uid = 4001 AS network FROM events WHERE class_uid = 4001 ORDER BY 1, 2";
+    let sql =
+        "SELECT device_hostname AS host, metadata_sequence, time, addresses, class_uid = 4001 AS network FROM events WHERE class_uid = 4001 ORDER BY 1, 2";
     let mut result = lake.sql(SqlQuery { sql: sql.into(), row_limit: 10, ..SqlQuery::default() }).await.unwrap();
     let columns: Vec<_> = result.columns.iter().map(|(name, kind)| (name.as_str(), kind.as_str())).collect();
     assert_eq!(columns, [("host", "text"), ("metadata_sequence", "bigint"), ("time", "timestamp"), ("addresses", "text[]"), ("network", "boolean")]);
@@ -78,7 +79,8 @@ async fn answers_have_names_types_and_statistics() {
     let stats = result.stats.snapshot();
     assert!(stats.truncated && stats.rows == 10 && stats.files_scanned == 4 && stats.elapsed > Duration::ZERO, "{stats:?}");
     // Statistics rule out three of the files.
-    let one = lake.sql(SqlQuery { sql: format!("SELECT count(*) FROM events WHERE device_uid = '{}'", common::device(2).uid), ..SqlQuery::default() }).await.unwrap();
+    let one =
+        lake.sql(SqlQuery { sql: format!("SELECT count(*) FROM events WHERE device_uid = '{}'", common::device(2).uid), ..SqlQuery::default() }).await.unwrap();
     let stats = one.stats.clone();
     let rows: Vec<_> = one.rows.collect().await;
     assert_eq!(rows[0].as_ref().unwrap()[0][0], 1_500);
@@ -148,7 +150,12 @@ async fn deep_and_long_queries_are_refused_before_they_are_planned() {
     assert!(number(&lake, &format!("SELECT count(*) FROM events WHERE {conditions}")).await > 0);
     let digests: Vec<String> = (0..3_000).map(|number| format!("'{number:064x}'")).collect();
     assert_eq!(number(&lake, &format!("SELECT count(*) FROM events WHERE file_hash_sha256 IN ({})", digests.join(","))).await, 0);
-    for sql in [sum(100_000), format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000)), format!("SELECT {}1", "-".repeat(1) + &" - ".repeat(5_000)), format!("SELECT '{}'", "x".repeat(300_000))] {
+    for sql in [
+        sum(100_000),
+        format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000)),
+        format!("SELECT {}1", "-".repeat(1) + &" - ".repeat(5_000)),
+        format!("SELECT '{}'", "x".repeat(300_000)),
+    ] {
         let error = table(&lake, &sql).await.unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::LimitExceeded | ErrorKind::BadQuery), "{error:?}");
     }
@@ -160,7 +167,11 @@ async fn a_query_ends_when_its_result_is_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let limits = QueryLimits { concurrent_max: 1, ..QueryLimits::default() };
     let lake = filled(dir.path(), limits).await;
-    let endless = || SqlQuery { sql: "SELECT count(*) FROM events a CROSS JOIN events b CROSS JOIN events c".into(), timeout: Duration::from_secs(200), ..SqlQuery::default() };
+    let endless = || SqlQuery {
+        sql: "SELECT count(*) FROM events a CROSS JOIN events b CROSS JOIN events c".into(),
+        timeout: Duration::from_secs(200),
+        ..SqlQuery::default()
+    };
     for _ in 0..5 {
         let result = lake.sql(endless()).await.unwrap();
         assert_eq!(lake.stats().queries_running, 1);

@@ -17,7 +17,9 @@ use datafusion::{
         config::ConfigOptions,
         tree_node::{Transformed, TreeNode},
     },
-    logical_expr::{ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, expr::ScalarFunction, logical_plan::Join},
+    logical_expr::{
+        ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, expr::ScalarFunction, logical_plan::Join,
+    },
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
     physical_optimizer::PhysicalOptimizerRule,
     physical_plan::{ExecutionPlan, coop::CooperativeExec},
@@ -25,7 +27,8 @@ use datafusion::{
 use tokio_util::sync::CancellationToken;
 
 /// Functions that make a text or list as long as their argument says, in one allocation that no memory pool sees.
-pub(super) const REFUSED_FUNCTIONS: &[&str] = &["repeat", "lpad", "rpad", "array_repeat", "list_repeat", "array_resize", "list_resize", "range", "generate_series", "gen_series"];
+pub(super) const REFUSED_FUNCTIONS: &[&str] =
+    &["repeat", "lpad", "rpad", "array_repeat", "list_repeat", "array_resize", "list_resize", "range", "generate_series", "gen_series"];
 
 /// When a query must end.
 #[derive(Clone, Debug)]
@@ -58,10 +61,22 @@ impl OptimizerRule for BoundJoins {
 
     fn rewrite(&self, plan: LogicalPlan, _config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
         match plan {
-            LogicalPlan::Join(Join { filter: Some(filter), left, right, on, join_type, join_constraint, schema, null_equality, null_aware }) if !is_wrapped(&filter) => {
+            LogicalPlan::Join(Join { filter: Some(filter), left, right, on, join_type, join_constraint, schema, null_equality, null_aware })
+                if !is_wrapped(&filter) =>
+            {
                 let function = ScalarUDF::new_from_impl(Within { bound: self.0.clone(), signature: Signature::any(1, Volatility::Volatile) });
                 let filter = Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![filter]));
-                Ok(Transformed::yes(LogicalPlan::Join(Join { filter: Some(filter), left, right, on, join_type, join_constraint, schema, null_equality, null_aware })))
+                Ok(Transformed::yes(LogicalPlan::Join(Join {
+                    filter: Some(filter),
+                    left,
+                    right,
+                    on,
+                    join_type,
+                    join_constraint,
+                    schema,
+                    null_equality,
+                    null_aware,
+                })))
             }
             other => Ok(Transformed::no(other)),
         }

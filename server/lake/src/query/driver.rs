@@ -13,7 +13,13 @@ use crate::{LakeError, QueryStats, StatsHandle};
 pub(super) const CHUNKS_MAX: usize = 2;
 
 /// Sends at most `limit` rows on, then the error if there was one. Ends early when the receiver is gone.
-pub(super) async fn forward(mut stream: SendableRecordBatchStream, turn: Turn, limit: usize, sender: mpsc::Sender<Result<RecordBatch, LakeError>>, stats: StatsHandle) {
+pub(super) async fn forward(
+    mut stream: SendableRecordBatchStream,
+    turn: Turn,
+    limit: usize,
+    sender: mpsc::Sender<Result<RecordBatch, LakeError>>,
+    stats: StatsHandle,
+) {
     let mut left = limit;
     let mut ended = Ok(());
     let mut truncated = false;

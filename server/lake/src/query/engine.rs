@@ -15,7 +15,7 @@ use datafusion::{
     execution::{
         SessionStateBuilder,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
-        memory_pool::GreedyMemoryPool,
+        memory_pool::{FairSpillPool, GreedyMemoryPool},
         object_store::ObjectStoreUrl,
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
@@ -35,7 +35,9 @@ use crate::{LakeError, QueryLimits, contents::View, table::FileMeta};
 /// Footers and page indexes kept in memory: most of what a needle costs.
 const FOOTER_CACHE_BYTES: usize = 1024 * 1024 * 1024;
 /// Memory of one merge; beyond it, it spills to the lake's own folder.
-const MERGE_MEMORY_BYTES: usize = 512 * 1024 * 1024;
+const MERGE_MEMORY_BYTES: usize = 768 * 1024 * 1024;
+/// Rows of one batch of a merge. A row is wide, and the last step holds a batch of every spilled run at once.
+const MERGE_BATCH_ROWS: usize = 1_024;
 /// Disk of one merge's spill.
 const MERGE_SPILL_BYTES: u64 = 64 * 1024 * 1024 * 1024;
 
@@ -82,28 +84,24 @@ impl Engine {
             .map_err(LakeError::engine(action))?;
         shared.register_object_store(url.as_ref(), Arc::clone(&store));
         let merge = RuntimeEnvBuilder::from_runtime_env(&shared)
-            .with_memory_limit(MERGE_MEMORY_BYTES, 1.0)
+            .with_memory_pool(Arc::new(FairSpillPool::new(MERGE_MEMORY_BYTES)))
             .with_disk_manager_builder(
-                DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![spill_dir.to_owned()])).with_max_temp_directory_size(MERGE_SPILL_BYTES),
+                DiskManagerBuilder::default()
+                    .with_mode(DiskManagerMode::Directories(vec![spill_dir.to_owned()]))
+                    .with_max_temp_directory_size(MERGE_SPILL_BYTES),
             )
             .build_arc()
             .map_err(LakeError::engine(action))?;
-        let mut config = SessionConfig::new().with_information_schema(true).with_default_catalog_and_schema("picket", "public").with_create_default_catalog_and_schema(false);
+        let mut config = SessionConfig::new()
+            .with_information_schema(true)
+            .with_default_catalog_and_schema("picket", "public")
+            .with_create_default_catalog_and_schema(false);
         let options = config.options_mut();
         options.execution.parquet.pushdown_filters = true;
         options.execution.parquet.reorder_filters = true;
         options.execution.collect_statistics = false;
         options.sql_parser.enable_ident_normalization = true;
-        Ok(Self {
-            permits: Arc::new(Semaphore::new(limits.concurrent_max.max(1))),
-            limits,
-            shared,
-            merge,
-            store,
-            url,
-            running: Arc::default(),
-            config,
-        })
+        Ok(Self { permits: Arc::new(Semaphore::new(limits.concurrent_max.max(1))), limits, shared, merge, store, url, running: Arc::default(), config })
     }
 
     pub(crate) fn running(&self) -> u64 {
@@ -147,9 +145,10 @@ impl Engine {
         Ok(context)
     }
 
-    /// A session for merging files: its own memory, spilling to disk.
+    /// A session for merging files: its own memory, spilling to disk, one thread beside ingest and queries.
     pub(crate) fn merge_context(&self) -> SessionContext {
-        SessionContext::new_with_state(self.state(Arc::clone(&self.merge)).build())
+        let config = self.config.clone().with_target_partitions(1).with_batch_size(MERGE_BATCH_ROWS);
+        SessionContext::new_with_state(self.state(Arc::clone(&self.merge)).with_config(config).build())
     }
 
     fn state(&self, runtime: Arc<RuntimeEnv>) -> SessionStateBuilder {

@@ -82,7 +82,12 @@ impl Position {
 
 /// Newest first; within one microsecond by device, spool and, newest first, sequence.
 fn order() -> Vec<SortExpr> {
-    vec![col("time").sort(false, false), col("device_uid").sort(true, false), col("metadata_spool").sort(true, false), col("metadata_sequence").sort(false, false)]
+    vec![
+        col("time").sort(false, false),
+        col("device_uid").sort(true, false),
+        col("metadata_spool").sort(true, false),
+        col("metadata_sequence").sort(false, false),
+    ]
 }
 
 fn micros(value: i64) -> Expr {
@@ -125,7 +130,8 @@ async fn newest(engine: &Engine, turn: &Turn, view: View, filter: Option<Expr>, 
     let mut tail = Some(view.tail);
     while let Some(files) = groups.next(tail.is_some()) {
         let part = View { files: Arc::new(files), tail: tail.take().unwrap_or_default() };
-        let batches = tokio::time::timeout(driver::remaining(turn), top(engine, turn, part, filter.clone(), limit)).await.map_err(|_| driver::timed_out(turn))??;
+        let batches =
+            tokio::time::timeout(driver::remaining(turn), top(engine, turn, part, filter.clone(), limit)).await.map_err(|_| driver::timed_out(turn))??;
         found = merge(found, batches, limit)?;
         if found.num_rows() >= limit && groups.newest_left().is_none_or(|newest| last_time(&found).is_some_and(|last| last > newest)) {
             break;

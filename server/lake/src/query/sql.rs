@@ -77,7 +77,8 @@ fn check_size(sql: &str) -> Result<(), LakeError> {
         return Err(LakeError::LimitExceeded(format!("the query has {} bytes, at most {SQL_BYTES_MAX} are read", sql.len())));
     }
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize().map_err(|error| LakeError::BadQuery { message: error.to_string(), position: None })?;
-    let counted = tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_) | Token::Comma | Token::Number(..) | Token::SingleQuotedString(_))).count();
+    let counted =
+        tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_) | Token::Comma | Token::Number(..) | Token::SingleQuotedString(_))).count();
     if counted > SQL_TOKENS_MAX {
         return Err(LakeError::LimitExceeded(format!("the query has {counted} names and operators, at most {SQL_TOKENS_MAX} are planned")));
     }

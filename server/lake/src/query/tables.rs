@@ -91,7 +91,13 @@ const VIEWS: &[View] = &[
     View {
         name: "findings",
         class: 2004,
-        columns: &[("severity_id", "severity_id"), ("message", "message"), ("file_path", "path"), ("file_hash_sha256", "sha256"), ("picket_asset_class", "asset_class")],
+        columns: &[
+            ("severity_id", "severity_id"),
+            ("message", "message"),
+            ("file_path", "path"),
+            ("file_hash_sha256", "sha256"),
+            ("picket_asset_class", "asset_class"),
+        ],
         activities: &[(1, "create"), (2, "update"), (3, "close")],
     },
 ];

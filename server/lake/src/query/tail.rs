@@ -55,7 +55,12 @@ struct Live {
 }
 
 /// First the given events, then what is published. Ends when the lake closes.
-pub(crate) fn stream(first: Vec<StoredEvent>, seen: u64, receiver: broadcast::Receiver<Arc<Published>>, predicate: Predicate) -> impl Stream<Item = Result<Tailed, LakeError>> + Send {
+pub(crate) fn stream(
+    first: Vec<StoredEvent>,
+    seen: u64,
+    receiver: broadcast::Receiver<Arc<Published>>,
+    predicate: Predicate,
+) -> impl Stream<Item = Result<Tailed, LakeError>> + Send {
     let live = Live { receiver, predicate, seen, missed: 0, first: first.into() };
     stream::unfold(live, |mut live| async {
         let item = live.next().await?;

@@ -45,7 +45,9 @@ fn column_values(array: &ArrayRef) -> Result<Vec<Value>, LakeError> {
         DataType::Utf8 => array.as_string::<i32>().iter().map(text).collect(),
         DataType::LargeUtf8 => array.as_string::<i64>().iter().map(text).collect(),
         DataType::Utf8View => array.as_string_view().iter().map(text).collect(),
-        DataType::List(_) => array.as_list::<i32>().iter().map(|list| list.map_or(Ok(Value::Null), |list| column_values(&list).map(Value::Array))).collect::<Result<_, _>>()?,
+        DataType::List(_) => {
+            array.as_list::<i32>().iter().map(|list| list.map_or(Ok(Value::Null), |list| column_values(&list).map(Value::Array))).collect::<Result<_, _>>()?
+        }
         _ => formatted(array)?,
     })
 }
@@ -58,5 +60,7 @@ fn formatted(array: &ArrayRef) -> Result<Vec<Value>, LakeError> {
         .with_duration_format(DurationFormat::ISO8601);
     let failed = |error: datafusion::arrow::error::ArrowError| LakeError::Engine { action: "printing a value", source: Box::new(error) };
     let formatter = ArrayFormatter::try_new(array.as_ref(), &options).map_err(failed)?;
-    (0..array.len()).map(|index| if array.is_null(index) { Ok(Value::Null) } else { formatter.value(index).try_to_string().map(Value::from).map_err(failed) }).collect()
+    (0..array.len())
+        .map(|index| if array.is_null(index) { Ok(Value::Null) } else { formatter.value(index).try_to_string().map(Value::from).map_err(failed) })
+        .collect()
 }

@@ -76,7 +76,9 @@ fn term_expression(term: &Term, now: i64) -> Result<Expr, QueryError> {
         Field::User => user(term),
         Field::Class => Ok(col("class_uid").eq(lit(values::class(text(term)?, term.value_position)?))),
         Field::Activity => activity(term),
-        Field::Severity => number_term("severity_id", term, |text| values::severity(text, term.value_position), |value| lit(i32::try_from(value).unwrap_or(i32::MAX))),
+        Field::Severity => {
+            number_term("severity_id", term, |text| values::severity(text, term.value_position), |value| lit(i32::try_from(value).unwrap_or(i32::MAX)))
+        }
         Field::Since => Ok(col("time").gt_eq(time(values::moment(text(term)?, now, term.value_position)?.start))),
         Field::Until => Ok(col("time").lt(time(values::moment(text(term)?, now, term.value_position)?.start))),
     }
@@ -123,7 +125,9 @@ fn text_term(column: &'static Column, term: &Term) -> Result<Expr, QueryError> {
     let (text, wildcards) = match &term.value {
         Value::Word(word) => (word.as_str(), word.contains('*')),
         Value::Quoted(text) => (text.as_str(), false),
-        Value::Compare(..) | Value::Range(..) => return Err(QueryError::new("this field is a text; only numbers and times have an order", term.value_position)),
+        Value::Compare(..) | Value::Range(..) => {
+            return Err(QueryError::new("this field is a text; only numbers and times have an order", term.value_position));
+        }
     };
     if column.needle && !wildcards {
         // Identities are compared as they are, so that filters can rule out files. Ours are written in lower case.

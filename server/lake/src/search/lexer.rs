@@ -207,13 +207,16 @@ mod tests {
                 Kind::Close,
             ]
         );
-        assert_eq!(kinds("10.0.0.1:443 time:[a .. b] cmd:a:b"), [
-            Kind::Word("10.0.0.1:443".into()),
-            Kind::Field("time".into()),
-            Kind::Range("a".into(), "b".into()),
-            Kind::Field("cmd".into()),
-            Kind::Word("a:b".into()),
-        ]);
+        assert_eq!(
+            kinds("10.0.0.1:443 time:[a .. b] cmd:a:b"),
+            [
+                Kind::Word("10.0.0.1:443".into()),
+                Kind::Field("time".into()),
+                Kind::Range("a".into(), "b".into()),
+                Kind::Field("cmd".into()),
+                Kind::Word("a:b".into()),
+            ]
+        );
         assert_eq!(kinds(r#""a\"b\\c\d""#), [Kind::Quoted(r#"a"b\c\d"#.into())]);
         assert_eq!(kinds("and x>y android"), [Kind::Word("and".into()), Kind::Word("x>y".into()), Kind::Word("android".into())]);
     }

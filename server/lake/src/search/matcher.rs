@@ -8,7 +8,7 @@ use std::{
 
 use datafusion::{
     arrow::{
-        array::{Array, AsArray, BooleanArray, BooleanBuilder},
+        array::{Array, AsArray, BooleanArray, BooleanBuilder, StringViewArray},
         datatypes::DataType,
     },
     common::{DataFusionError, Result, ScalarValue},
@@ -102,6 +102,18 @@ impl Network {
     }
 }
 
+/// Texts of a batch whose answer is remembered.
+const SEEN: usize = 1024;
+
+/// Where the answer for a view is remembered: length, prefix, buffer and offset mixed.
+fn slot(view: u128) -> usize {
+    let bytes = view.to_le_bytes();
+    let (low, high) = bytes.split_at(8);
+    let half = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+    let mixed = (half(low) ^ half(high).rotate_left(29)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    usize::try_from(mixed >> 54).unwrap_or_default()
+}
+
 #[derive(Debug)]
 struct Function {
     /// Stands for the matcher where the planner compares functions.
@@ -144,7 +156,9 @@ impl ScalarUDFImpl for Function {
         let one = |text: Option<&str>| ScalarValue::Boolean(Some(text.is_some_and(|text| self.matcher.matches(text))));
         match arguments.args.first() {
             Some(ColumnarValue::Array(array)) => Ok(ColumnarValue::Array(Arc::new(self.column(array)?))),
-            Some(ColumnarValue::Scalar(ScalarValue::Utf8View(text) | ScalarValue::Utf8(text) | ScalarValue::LargeUtf8(text))) => Ok(ColumnarValue::Scalar(one(text.as_deref()))),
+            Some(ColumnarValue::Scalar(ScalarValue::Utf8View(text) | ScalarValue::Utf8(text) | ScalarValue::LargeUtf8(text))) => {
+                Ok(ColumnarValue::Scalar(one(text.as_deref())))
+            }
             _ => Err(DataFusionError::Internal("a pattern was asked of something that is no text".into())),
         }
     }
@@ -153,10 +167,35 @@ impl ScalarUDFImpl for Function {
 impl Function {
     fn column(&self, array: &dyn Array) -> Result<BooleanArray> {
         match array.data_type() {
-            DataType::Utf8View => Ok(self.texts(array.as_string_view().iter())),
+            DataType::Utf8View => Ok(self.views(array.as_string_view())),
             DataType::Utf8 => Ok(self.texts(array.as_string::<i32>().iter())),
             _ => Err(DataFusionError::Internal(format!("a pattern was asked of a column of {}", array.data_type()))),
         }
+    }
+
+    /// Texts of one batch that come from one dictionary are the same view: most rows repeat a text that was matched shortly before.
+    fn views(&self, array: &StringViewArray) -> BooleanArray {
+        let mut matched = BooleanBuilder::with_capacity(array.len());
+        let mut seen: Vec<Option<(u128, bool)>> = vec![None; SEEN];
+        for (row, view) in array.views().iter().enumerate() {
+            if array.is_null(row) {
+                matched.append_value(false);
+                continue;
+            }
+            let slot = seen.get_mut(slot(*view));
+            let value = match slot {
+                Some(Some((same, value))) if same == view => *value,
+                slot => {
+                    let value = self.matcher.matches(array.value(row));
+                    if let Some(slot) = slot {
+                        *slot = Some((*view, value));
+                    }
+                    value
+                }
+            };
+            matched.append_value(value);
+        }
+        matched.finish()
     }
 
     /// Neighbours are often equal (one process does many things): a repeated text is not matched again.
@@ -184,7 +223,15 @@ mod tests {
 
     #[test]
     fn patterns() {
-        let cases = [("gpu", "GPU-1", true), ("a*b", "xaxxbx", true), ("a*b", "ba", false), ("a.b", "axb", false), ("ä", "Ä", true), ("", "x", true), ("a*b", "a\nb", true)];
+        let cases = [
+            ("gpu", "GPU-1", true),
+            ("a*b", "xaxxbx", true),
+            ("a*b", "ba", false),
+            ("a.b", "axb", false),
+            ("ä", "Ä", true),
+            ("", "x", true),
+            ("a*b", "a\nb", true),
+        ];
         for (pattern, text, expected) in cases {
             assert_eq!(Matcher::contains(pattern, true, 0).unwrap().matches(text), expected, "{pattern} {text}");
         }

@@ -94,7 +94,8 @@ impl Table {
 
     /// The highest segment of the log whose events are in the table; 0 before the first.
     pub(crate) async fn recorded_segment(&self) -> Result<u64, LakeError> {
-        let version = self.state.transaction_version(self.log_store.as_ref(), &self.application).await.map_err(LakeError::table("reading the transactions of"))?;
+        let version =
+            self.state.transaction_version(self.log_store.as_ref(), &self.application).await.map_err(LakeError::table("reading the transactions of"))?;
         Ok(version.and_then(|version| u64::try_from(version).ok()).unwrap_or(0))
     }
 
@@ -119,7 +120,7 @@ impl Table {
         if let ChangeKind::Flush(segment) = change.kind
             && self.recorded_segment().await? >= segment
         {
-            return Ok(());
+            return sync_entry(&self.dir, self.state.version());
         }
         let data_change = change.kind != ChangeKind::Rewrite;
         let now = jiff::Timestamp::now().as_millisecond();
@@ -136,8 +137,11 @@ impl Table {
             ChangeKind::Expire => DeltaOperation::Delete { predicate: None },
         };
         let before = self.state.version();
-        let finalized =
-            CommitBuilder::from(properties).with_actions(actions).build(Some(&self.state), Arc::clone(&self.log_store), operation).await.map_err(LakeError::table("committing to"))?;
+        let finalized = CommitBuilder::from(properties)
+            .with_actions(actions)
+            .build(Some(&self.state), Arc::clone(&self.log_store), operation)
+            .await
+            .map_err(LakeError::table("committing to"))?;
         sync_entry(&self.dir, finalized.version())?;
         self.state = finalized.snapshot();
         if finalized.version() == before + 1 {
@@ -290,9 +294,7 @@ fn drop_torn_tail(dir: &Path) -> Result<(), LakeError> {
             }
             fs::remove_file(&marker)?;
         }
-        let newest = fs::read_dir(&log)?
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".json")?.parse::<u64>().ok())
-            .max();
+        let newest = fs::read_dir(&log)?.filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".json")?.parse::<u64>().ok()).max();
         if let Some(newest) = newest {
             let path = entry_path(dir, newest);
             let content = fs::read(&path)?;

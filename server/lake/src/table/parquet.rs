@@ -10,7 +10,7 @@ use std::{
 use datafusion::{
     arrow::{
         array::{Array, AsArray, RecordBatch},
-        compute::{max, min, min_string_view, max_string_view},
+        compute::{max, max_string_view, min, min_string_view},
         datatypes::TimestampMicrosecondType,
     },
     parquet::{
@@ -59,7 +59,9 @@ fn properties(finish: Finish) -> Result<WriterProperties, LakeError> {
         .set_write_batch_size(PAGE_ROWS)
         .set_statistics_enabled(EnabledStatistics::Page);
     for column in COLUMNS {
-        let path = || if column.kind == ColumnType::TextList { ColumnPath::new(vec![column.name.into(), "list".into(), "element".into()]) } else { column.name.into() };
+        let path = || {
+            if column.kind == ColumnType::TextList { ColumnPath::new(vec![column.name.into(), "list".into(), "element".into()]) } else { column.name.into() }
+        };
         if column.needle {
             properties = properties
                 .set_column_bloom_filter_enabled(path(), true)

@@ -201,7 +201,12 @@ mod tests {
             fs::write(&path, &whole[..cut]).unwrap();
             let (read, end) = read_all(dir.path());
             assert!(entries.starts_with(&read) && read.len() < 3, "cut at {cut}");
-            let at_boundary = cut <= MAGIC.len() || (0..=2).any(|count| { let mut b = MAGIC.to_vec(); entries[..count].iter().for_each(|e| e.write(&mut b)); b.len() == cut });
+            let at_boundary = cut <= MAGIC.len()
+                || (0..=2).any(|count| {
+                    let mut b = MAGIC.to_vec();
+                    entries[..count].iter().for_each(|e| e.write(&mut b));
+                    b.len() == cut
+                });
             assert_eq!(end == End::Clean, at_boundary, "cut at {cut}");
         }
         for position in MAGIC.len()..whole.len() {

@@ -93,7 +93,10 @@ impl Writer {
             counters: Arc::clone(&counters),
             failed: None,
         };
-        let handle = std::thread::Builder::new().name("lake-log".into()).spawn(move || thread.run(receiver)).map_err(LakeError::io("starting the writer of", "the log"))?;
+        let handle = std::thread::Builder::new()
+            .name("lake-log".into())
+            .spawn(move || thread.run(receiver))
+            .map_err(LakeError::io("starting the writer of", "the log"))?;
         Ok(Self { sender: Mutex::new(Some(sender)), thread: Mutex::new(Some(handle)), marks, counters })
     }
 

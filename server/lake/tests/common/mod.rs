@@ -6,8 +6,9 @@ use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use picket_event::{
-    Access, Activity, Actor, Container, Device, DeviceUid, Direction, Endpoint, Event, EventFlags, File, FileActivityKind, FileSystemActivity, Job, LaunchType, NetworkActivity,
-    NetworkActivityKind, ParentProcess, Process, ProcessActivity, ProcessActivityKind, ProcessRole, ProcessUid, Severity, SpoolUid, StoredEvent, Timestamp, Transport, User,
+    Access, Activity, Actor, Container, Device, DeviceUid, Direction, Endpoint, Event, EventFlags, File, FileActivityKind, FileSystemActivity, Job, LaunchType,
+    NetworkActivity, NetworkActivityKind, ParentProcess, Process, ProcessActivity, ProcessActivityKind, ProcessRole, ProcessUid, Severity, SpoolUid,
+    StoredEvent, Timestamp, Transport, User,
 };
 use picket_lake::{Appended, Batch, Lake, LakeConfig, LakeError, QueryLimits, Retention};
 use uuid::Uuid;
@@ -68,7 +69,13 @@ fn process(device: u64, slot: u64, now: i64) -> Process {
         exe_device: 8 << 20,
         cmd_line: format!("{path} --config /etc/job-{}.yaml --rank {} --seed {}", slot % 17, slot % 8, mix(device ^ slot) % 1_000),
         working_directory: format!("/home/user{}/work", slot % 9),
-        user: User { uid: 1_000 + (slot % 9) as u32, euid: 1_000 + (slot % 9) as u32, gid: 1_000, auid: 1_000 + (slot % 9) as u32, name: format!("user{}", slot % 9) },
+        user: User {
+            uid: 1_000 + (slot % 9) as u32,
+            euid: 1_000 + (slot % 9) as u32,
+            gid: 1_000,
+            auid: 1_000 + (slot % 9) as u32,
+            name: format!("user{}", slot % 9),
+        },
         created_time: Timestamp(now - now % 3_600_000_000_000),
         exec_tree: ProcessUid::new(&format!("{:08x}", mix(device) as u32), 0xefff_fffc, parent_pid, 5_000_000_000),
         role,
@@ -97,7 +104,14 @@ pub(crate) fn event(number: u64, seq: u64, time: i64) -> Event {
     let actor = process(number, heavy_tail(roll, 400), time);
     let activity = match roll % 20 {
         0..=11 => {
-            let kind = [FileActivityKind::Open, FileActivityKind::Open, FileActivityKind::Open, FileActivityKind::Update, FileActivityKind::Create, FileActivityKind::Delete][(roll >> 8) as usize % 6];
+            let kind = [
+                FileActivityKind::Open,
+                FileActivityKind::Open,
+                FileActivityKind::Open,
+                FileActivityKind::Update,
+                FileActivityKind::Create,
+                FileActivityKind::Delete,
+            ][(roll >> 8) as usize % 6];
             Activity::File(FileSystemActivity {
                 kind,
                 access: Access::READ,
@@ -114,8 +128,21 @@ pub(crate) fn event(number: u64, seq: u64, time: i64) -> Event {
             })
         }
         12..=15 => {
-            let child = Process { parent: Some(ParentProcess { uid: actor.uid.clone(), pid: actor.pid, name: actor.name.clone(), path: actor.path.clone(), cmd_line: actor.cmd_line.clone() }), ..process(number, 400 + roll % 4_000, time) };
-            let kind = if roll & 256 == 0 { ProcessActivityKind::Launch(LaunchType::Exec) } else { ProcessActivityKind::Terminate { exit_code: (roll >> 10) as i32 & 1, signal: 0 } };
+            let child = Process {
+                parent: Some(ParentProcess {
+                    uid: actor.uid.clone(),
+                    pid: actor.pid,
+                    name: actor.name.clone(),
+                    path: actor.path.clone(),
+                    cmd_line: actor.cmd_line.clone(),
+                }),
+                ..process(number, 400 + roll % 4_000, time)
+            };
+            let kind = if roll & 256 == 0 {
+                ProcessActivityKind::Launch(LaunchType::Exec)
+            } else {
+                ProcessActivityKind::Terminate { exit_code: (roll >> 10) as i32 & 1, signal: 0 }
+            };
             Activity::Process(ProcessActivity { kind, process: child })
         }
         _ => Activity::Network(NetworkActivity {
@@ -123,7 +150,10 @@ pub(crate) fn event(number: u64, seq: u64, time: i64) -> Event {
             direction: Direction::Outbound,
             transport: Transport::Tcp,
             src: Endpoint { ip: IpAddr::from([10, 1, (number >> 8) as u8, number as u8]), port: 32_768 + (roll >> 12) as u16 % 28_000 },
-            dst: Endpoint { ip: IpAddr::from([10, 2, (heavy_tail(roll >> 4, 4_000) >> 8) as u8, heavy_tail(roll >> 4, 4_000) as u8]), port: [443, 22, 6_000, 8_080][(roll >> 20) as usize % 4] },
+            dst: Endpoint {
+                ip: IpAddr::from([10, 2, (heavy_tail(roll >> 4, 4_000) >> 8) as u8, heavy_tail(roll >> 4, 4_000) as u8]),
+                port: [443, 22, 6_000, 8_080][(roll >> 20) as usize % 4],
+            },
             bytes_out: mix(roll) % 1_000_000_000,
             bytes_in: mix(roll + 1) % 1_000_000,
             flow_uid: mix(roll + 2),
