@@ -311,6 +311,16 @@ fn what_frameworks_write_is_clean() {
 }
 
 #[test]
+fn enumerations_of_training_arguments_are_data() {
+    let value = |module: &str, name: &str| Asm::new(2).global(module, name).text("steps").ops(&[op::TUPLE1, op::REDUCE]).stop();
+    clean(&value("transformers.trainer_utils", "IntervalStrategy"));
+    clean(&value("accelerate.utils.dataclasses", "DistributedType"));
+    // The near miss: a class of the same framework that takes a path.
+    judged(&value("transformers.models.bert", "BertTokenizer"), Verdict::Suspicious, "PICKET-PKL-004");
+    judged(&value("signal", "signal"), Verdict::Malicious, "PICKET-PKL-001");
+}
+
+#[test]
 fn text_is_not_a_pickle() {
     for text in ["class foo\nbar\n", "cos\n", "import os\n", "N", "I am a text.\n", "(a, b)."] {
         let report = scanned(text.as_bytes());

@@ -211,6 +211,27 @@ fn bombs_and_limits() {
 }
 
 #[test]
+fn packages_of_frameworks() {
+    let keras = |layer: &str| {
+        let config = format!(r#"{{"module": "keras", "class_name": "Sequential", "config": {{"layers": [{{"class_name": "{layer}", "config": {{}}}}]}}}}"#);
+        let weights = std::fs::read(format!("{}/tests/data/hdf5/cycle.h5", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        zip(&[item("metadata.json", br#"{"keras_version": "3.5.0"}"#), item("config.json", config.as_bytes()), item("model.weights.h5", &weights)])
+    };
+    let report = scan(&keras("Dense").as_slice(), "m.keras", &ScanOptions::default());
+    assert_eq!((report.verdict, report.completeness, report.format), (Verdict::Clean, Completeness::Full, Format::KerasV3), "{report:#?}");
+    let report = judged(&keras("Lambda"), Verdict::Malicious, "PICKET-KER-001");
+    assert_eq!((report.findings[0].evidence.member.as_str(), report.findings[0].evidence.key.as_deref()), ("config.json", Some("config.layers[0]")));
+    let archive = zip(&[item("MAR-INF/MANIFEST.json", br#"{"model": {"handler": "handler.py"}}"#), item("handler.py", b"import os\nos.system('id')\n")]);
+    let report = judged(&archive, Verdict::Malicious, "PICKET-PY-001");
+    assert_eq!((report.format, report.findings[0].evidence.member.as_str()), (Format::TorchMar, "handler.py"));
+    // An array of objects inside an npz, packed.
+    let header = "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }";
+    let array = [b"\x93NUMPY\x01\0", &u16::try_from(header.len()).unwrap().to_le_bytes()[..], header.as_bytes(), &evil()].concat();
+    let report = judged(&zip(&[Item { method: 8, ..item("a.npy", &array) }]), Verdict::Malicious, "PICKET-PKL-001");
+    assert_eq!(report.format, Format::Npz);
+}
+
+#[test]
 fn flavours_by_their_members() {
     for (name, format) in [("MAR-INF/MANIFEST.json", Format::TorchMar), ("pkg-1.dist-info/WHEEL", Format::Wheel), ("a.txt", Format::Zip)] {
         assert_eq!(scanned(&zip(&[item(name, b"text")])).format, format);

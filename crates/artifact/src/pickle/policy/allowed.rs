@@ -366,6 +366,20 @@ const EXACT: &[(&str, &[&str])] = &[
     ("pandas._libs.tslibs.offsets", &["Day", "BusinessDay", "Hour", "Minute", "Second", "MonthEnd"]),
     ("pandas.core.arrays.categorical", &["Categorical"]),
     ("xgboost.core", &["Booster"]),
+    // Enumerations are called with their value; `training_args.bin` is full of them.
+    (
+        "transformers.trainer_utils",
+        &["IntervalStrategy", "SchedulerType", "HubStrategy", "EvaluationStrategy", "SaveStrategy", "FSDPOption", "ShardedDDPOption"],
+    ),
+    ("transformers.training_args", &["OptimizerNames", "ParallelMode"]),
+    ("transformers.debug_utils", &["DebugOption"]),
+    ("transformers.utils.generic", &["ExplicitEnum", "PaddingStrategy", "TensorType"]),
+    (
+        "accelerate.utils.dataclasses",
+        &["DistributedType", "DynamoBackend", "PrecisionType", "RNGType", "LoggerType", "SageMakerDistributedType", "FP8BackendType", "ComputeEnvironment"],
+    ),
+    ("peft.utils.peft_types", &["PeftType", "TaskType"]),
+    ("signal", &["Signals"]),
     ("sklearn.neighbors._dist_metrics", &["newObj"]),
     ("sklearn.metrics._dist_metrics", &["newObj"]),
 ];
