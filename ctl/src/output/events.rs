@@ -20,13 +20,13 @@ struct Shape {
 /// The least widths and their gaps are 80 columns together, without the spare ones.
 const SHAPES: &[Shape] = &[
     Shape { heading: "TIME", least: 14, best: 14, spare: false, cell: time },
-    Shape { heading: "HOST", least: 6, best: 14, spare: true, cell: |event, _| text(event, "/device/hostname") },
+    Shape { heading: "HOST", least: 6, best: 10, spare: true, cell: |event, _| text(event, "/device/hostname") },
     Shape { heading: "ACTIVITY", least: 7, best: 8, spare: false, cell: |event, _| activity(event) },
-    Shape { heading: "PROCESS", least: 12, best: 24, spare: false, cell: |event, _| process(event, "/actor/process") },
-    Shape { heading: "USER", least: 6, best: 24, spare: false, cell: |event, _| user(event) },
+    Shape { heading: "PROCESS", least: 12, best: 20, spare: false, cell: |event, _| process(event, "/actor/process") },
+    Shape { heading: "USER", least: 6, best: 14, spare: false, cell: |event, _| user(event) },
     Shape { heading: "OBJECT", least: 12, best: 70, spare: false, cell: |event, _| object(event) },
     Shape { heading: "COMMAND LINE", least: 12, best: 120, spare: false, cell: |event, _| command_line(event) },
-    Shape { heading: "PARENT", least: 10, best: 24, spare: false, cell: |event, _| process(event, "/actor/process/parent_process") },
+    Shape { heading: "PARENT", least: 10, best: 16, spare: false, cell: |event, _| process(event, "/actor/process/parent_process") },
 ];
 
 /// Spaces behind each column.
@@ -59,7 +59,7 @@ impl EventTable {
             add(&mut table, self.columns.iter().map(|(shape, _)| shape.heading.to_owned()));
         }
         for event in events {
-            add(&mut table, self.columns.iter().map(|(shape, _)| clean(&(shape.cell)(event, self.dated))));
+            add(&mut table, self.columns.iter().map(|(shape, width)| path_end(clean(&(shape.cell)(event, self.dated)), *width)));
         }
         pad(&mut table, GAP);
         for ((shape, width), column) in self.columns.iter().zip(table.column_iter_mut()) {
@@ -72,6 +72,17 @@ impl EventTable {
         table.set_content_arrangement(arrangement);
         table.to_string()
     }
+}
+
+/// A path that does not fit keeps its end, which tells more than its beginning.
+fn path_end(text: String, width: Option<u16>) -> String {
+    let (Some(width), true) = (width.map(usize::from), text.starts_with('/')) else { return text };
+    let length = text.chars().count();
+    // A command line is cut at its end, like other text.
+    if length <= width || text.contains(' ') {
+        return text;
+    }
+    std::iter::once('…').chain(text.chars().skip(length + 1 - width)).collect()
 }
 
 fn add(table: &mut Table, cells: impl Iterator<Item = String>) {
@@ -270,6 +281,14 @@ mod tests {
             assert_eq!(text.lines().count(), 3);
             assert_eq!(table.render(&[read()]).lines().count(), 1, "headings come once");
         }
+    }
+
+    #[test]
+    fn a_path_that_does_not_fit_keeps_its_end() {
+        assert_eq!(path_end("/srv/models/a.safetensors".to_owned(), Some(14)), "…a.safetensors");
+        assert_eq!(path_end("/srv/a.pt".to_owned(), Some(14)), "/srv/a.pt");
+        assert_eq!(path_end("/usr/bin/python3 train.py --epochs 3".to_owned(), Some(14)), "/usr/bin/python3 train.py --epochs 3");
+        assert_eq!(path_end("/srv/models/a.safetensors".to_owned(), None), "/srv/models/a.safetensors");
     }
 
     #[test]
