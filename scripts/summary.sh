@@ -7,7 +7,7 @@ shift
 read -r passed failed ignored < <(awk '
   /^test result: / { for (i = 1; i < NF; i++) { if ($(i + 1) == "passed;") p += $i; if ($(i + 1) == "failed;") f += $i; if ($(i + 1) == "ignored;") g += $i } }
   END { print p + 0, f + 0, g + 0 }' "$log")
-skips=$(grep -oE '^SKIPPED [^ :]+: .*' "$log" | sort -u -k2,2 || true)
+skips=$(grep -oE '^SKIPPED [^ ]+: .*' "$log" | sort -u -k2,2 || true)
 skipped=$(grep -c . <<<"$skips" || true)
 if ((skipped)); then printf '%s\n' "$skips"; fi
 if ((ignored)); then grep -E '^test .* \.\.\. ignored' "$log" | sed 's/^test \(.*\) \.\.\. ignored,* */SKIPPED \1: ignored /'; fi
