@@ -83,6 +83,15 @@ static __always_inline struct naming *naming__current(void)
 	return bpf_map_lookup_elem(&picket_naming, &tid);
 }
 
+/* The bound stays where the verifier of 6.1 sees it, though the compiler knows it already. */
+static __always_inline struct candidate *naming__candidate(struct naming *naming, u32 index)
+{
+	asm volatile("" : "+r"(index));
+	index &= CANDIDATES_MAX - 1;
+	asm volatile("" : "+r"(index));
+	return &naming->candidate[index];
+}
+
 /* Remembers one name of an inode. */
 __noinline u32 naming__add(u64 of, u64 name)
 {
@@ -102,7 +111,7 @@ __noinline u32 naming__add(u64 of, u64 name)
 	for (i = 0; i < CANDIDATES_MAX; i++) /* seen already: the change time is set more than once */
 		if (i < at && naming->candidate[i].dentry == dentry)
 			return 0;
-	candidate = &naming->candidate[at & (CANDIDATES_MAX - 1)];
+	candidate = naming__candidate(naming, at);
 	if (inode__view(&candidate->subject, inode))
 		return 0;
 	if (naming->call == NAMING_UNLINK && !naming->early)
@@ -227,7 +236,7 @@ __noinline u32 naming__settle(u32 index, u32 slot)
 
 	if (!naming)
 		return false;
-	candidate = &naming->candidate[index & (CANDIDATES_MAX - 1)];
+	candidate = naming__candidate(naming, index);
 	if (naming->call == NAMING_LINK)
 		return naming__linked(candidate);
 	if (!config || dentry__view(&now, candidate->dentry, true))
