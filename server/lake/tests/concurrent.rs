@@ -1,4 +1,5 @@
 //! A query sees one version: no row twice and none missing while rows move from the tail to files, files are merged and days expire.
+#![expect(clippy::cast_possible_truncation, reason = "a test ends where it fails, and its numbers are small")]
 
 mod common;
 
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use common::{DAY_NANOS, EPOCH, batch, batch_of, config, device, events, spool, table};
+use common::{DAY_NANOS, batch, batch_of, config, device, events, spool, table};
 use picket_event::Timestamp;
 use picket_lake::{Lake, LakeConfig, Retention, SearchQuery};
 
@@ -89,7 +90,6 @@ async fn a_day_expires_as_a_whole_and_watermarks_stay() {
     let rows = table(&lake, "SELECT DISTINCT device_hostname FROM events").await.unwrap();
     assert_eq!(rows, [[serde_json::json!("gpu-0000")]]);
     lake.shutdown().await;
-    assert!(EPOCH > 0);
 }
 
 #[tokio::test]

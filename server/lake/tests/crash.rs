@@ -1,4 +1,5 @@
 //! A process that is killed at any moment loses nothing that it acknowledged and stores nothing twice.
+#![expect(clippy::unwrap_used, clippy::cast_sign_loss, reason = "a test ends where it fails, and its numbers are small")]
 
 mod common;
 

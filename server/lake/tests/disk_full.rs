@@ -1,4 +1,5 @@
 //! A full disk refuses new events, loses none, and is over when there is room again.
+#![expect(clippy::unwrap_used, clippy::cast_sign_loss, reason = "a test ends where it fails, and its numbers are small")]
 
 mod common;
 

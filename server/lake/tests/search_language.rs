@@ -1,4 +1,5 @@
 //! What the search language selects, against a filter written without it.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends where it fails, and its numbers are small")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! SQL is read-only, bounded and cancelled with its caller.
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails, and its numbers are small")]
 
 mod common;
 
@@ -153,7 +154,7 @@ async fn deep_and_long_queries_are_refused_before_they_are_planned() {
     for sql in [
         sum(100_000),
         format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000)),
-        format!("SELECT {}1", "-".repeat(1) + &" - ".repeat(5_000)),
+        format!("SELECT {}1", " - ".repeat(5_000)),
         format!("SELECT '{}'", "x".repeat(300_000)),
     ] {
         let error = table(&lake, &sql).await.unwrap_err();

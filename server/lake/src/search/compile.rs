@@ -110,7 +110,7 @@ fn column_term(column: &'static Column, term: &Term, now: i64) -> Result<Expr, Q
     match column.kind {
         ColumnType::Text => text_term(column, term),
         ColumnType::Int => number_term(column.name, term, |text| values::integer(text, position), int),
-        ColumnType::Long => number_term(column.name, term, |text| values::integer(text, position), |value| lit(value)),
+        ColumnType::Long => number_term(column.name, term, |text| values::integer(text, position), lit),
         ColumnType::Time => time_term(column.name, term, now),
         ColumnType::TextList => address(term),
     }
@@ -118,7 +118,7 @@ fn column_term(column: &'static Column, term: &Term, now: i64) -> Result<Expr, Q
 
 /// A number outside of 32 bits is no value of such a column, but it still has its place in the order.
 fn int(value: i64) -> Expr {
-    i32::try_from(value).map_or_else(|_| lit(value), |value| lit(value))
+    i32::try_from(value).map_or_else(|_| lit(value), lit)
 }
 
 fn text_term(column: &'static Column, term: &Term) -> Result<Expr, QueryError> {
@@ -240,7 +240,7 @@ fn user(term: &Term) -> Result<Expr, QueryError> {
                 Err(_) => name,
             })
         }
-        Value::Compare(..) | Value::Range(..) => number_term("actor_process_user_uid", term, |text| values::integer(text, position), |value| lit(value)),
+        Value::Compare(..) | Value::Range(..) => number_term("actor_process_user_uid", term, |text| values::integer(text, position), lit),
     }
 }
 

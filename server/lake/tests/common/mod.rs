@@ -1,6 +1,14 @@
 //! A fleet that never was: events made from numbers alone, the same in every run.
 #![allow(dead_code, unused_imports, reason = "each test uses its part")]
-#![allow(clippy::cast_possible_truncation, clippy::indexing_slicing, clippy::unwrap_used, clippy::missing_panics_doc, reason = "support of tests")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "support of tests"
+)]
 
 use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
 
