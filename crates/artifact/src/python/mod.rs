@@ -43,16 +43,14 @@ pub(crate) fn examine_code(scan: &mut Scan<'_>, place: &Place, text: &str, conte
     }
     let imports = imports(&tokens);
     let calls = calls(&tokens, &imports);
-    for call in &calls {
+    for (index, call) in calls.iter().enumerate() {
         let Some(action) = action(&call.name) else { continue };
         if matches!(action, Action::Fetches | Action::Decodes) {
             continue;
         }
-        let inner: Vec<(Action, &str)> = calls
-            .iter()
-            .filter(|other| other.token > call.token && other.token < call.end)
-            .filter_map(|other| Some((action_of(other)?, other.name.as_str())))
-            .collect();
+        // Calls stand in the order of their brackets, so those inside this one follow it.
+        let inside = calls.iter().skip(index + 1).take_while(|other| other.token < call.end);
+        let inner: Vec<(Action, &str)> = inside.filter_map(|other| Some((action_of(other)?, other.name.as_str()))).collect();
         judge(scan, place, context, text, call, action, &inner);
     }
     reverse_shell(scan, place, context, &calls);
