@@ -12,14 +12,15 @@ use crate::report::Finding;
 use crate::rules;
 use crate::scan::{Claim, Place, Scan, examine};
 pub(crate) use parser::find;
-use picket_bounded::{BoundedError, Source, Window};
+use picket_bounded::{BoundedError, Source, Window, read_range};
 
 /// Findings of one kind.
 const SHOWN_MAX: usize = 20;
 
 pub(crate) fn examine_hdf5(scan: &mut Scan<'_>, source: &dyn Source, place: &Place) -> Claim {
     let start = find(source).unwrap_or(0);
-    if start > 0 {
+    // MATLAB writes its name before every file of its version 7.3.
+    if start > 0 && read_range(source, 0, 7, 7).is_ok_and(|head| head != b"MATLAB ") {
         let explanation = format!("{start} bytes stand before the HDF5 file; a reader that starts at the front sees other content.");
         scan.add(Finding::new(&rules::LEADING_DATA, &place.member, explanation).at(place.base));
         examine(scan, &Window::new(source, 0, start), &Place { depth: place.depth + 1, ..place.clone() });

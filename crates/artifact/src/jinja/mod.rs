@@ -34,6 +34,11 @@ pub(crate) fn examine_template(scan: &mut Scan<'_>, place: &Place, key: &str, te
     }
 }
 
+/// True when a template leaves its sandbox.
+pub(crate) fn escapes(template: &str) -> bool {
+    reaches(template).0.iter().any(|reach| matches!(reach.kind, ReachKind::Internals | ReachKind::ComputedName))
+}
+
 /// The tag that does it.
 fn line_of(template: &str, at: usize) -> String {
     let rest = template.get(at..).unwrap_or_default();

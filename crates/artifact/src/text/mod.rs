@@ -49,6 +49,8 @@ pub(crate) fn examine_text(scan: &mut Scan<'_>, source: &dyn Source, place: &Pla
             python::examine_start_up(scan, place, &text);
             Format::Pth
         }
+        // Other template engines use the same brackets; by content alone, only what escapes is held against a file.
+        Format::Jinja if !is_named_template(&place.name) && !jinja::escapes(&text) => Format::Text,
         Format::Jinja => {
             jinja::examine_template(scan, place, &place.name, &text);
             Format::Jinja
@@ -74,4 +76,8 @@ pub(crate) fn examine_text(scan: &mut Scan<'_>, source: &dyn Source, place: &Pla
         }
     };
     Claim { format, end: source.len() }
+}
+
+fn is_named_template(name: &str) -> bool {
+    name.ends_with(".jinja") || name.ends_with(".jinja2") || name.ends_with(".j2") || name.contains("chat_template")
 }

@@ -43,6 +43,14 @@ fn templates_by_file() {
 }
 
 #[test]
+fn templates_of_other_engines_are_text() {
+    for (text, name) in [("{{py:\nx = 1\n}}\ncdef int y", "loss.pyx.tp"), ("{% include 'style.tpl' %}", "html.tpl")] {
+        assert_eq!(scanned(text, name).verdict, Verdict::Clean, "{name}");
+    }
+    assert_eq!(scanned("{% include 'style.tpl' %}", "chat_template.jinja").findings[0].rule_id, "PICKET-JIN-002");
+}
+
+#[test]
 fn the_first_character_does_not_make_code_data() {
     let report = scanned("[1]\nimport os\nos.system('id')\n", "modeling.py");
     assert_eq!((report.verdict, report.findings[0].rule_id), (Verdict::Malicious, "PICKET-PY-001"), "{report:#?}");
