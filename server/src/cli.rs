@@ -11,6 +11,8 @@ use picket_server::{
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+/// The table's libraries tell of every commit; the configured filter can ask for it.
+const QUIET: &str = "buoyant_kernel=warn,buoyant_kernel_engine=warn,deltalake_core=warn";
 const TTL_MAX_S: u64 = 24 * 3600;
 
 /// The investigation server of Picket.

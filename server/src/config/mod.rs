@@ -156,7 +156,7 @@ pub struct LakeSection {
     pub segment_bytes: u64,
     /// Events wait at most so long in the log before they are written to the table.
     pub flush_interval_s: u64,
-    /// Events kept in memory for tail and search until they are in the table.
+    /// Events are written to the table at the latest when so many are in memory.
     pub tail_rows_max: usize,
     /// Whole days older than that are deleted; 0 keeps all.
     pub retention_days: u32,
@@ -166,7 +166,7 @@ pub struct LakeSection {
     pub compaction: bool,
     /// Below so much free disk nothing is accepted any more, so that the server can still work.
     pub disk_free_bytes_min: u64,
-    /// Memory that all queries share.
+    /// Memory of one query's operators; a query that needs more ends with an error.
     pub query_memory_bytes: usize,
     /// Longest time of one query.
     pub query_timeout_s: u64,
@@ -179,14 +179,14 @@ pub struct LakeSection {
 impl Default for LakeSection {
     fn default() -> Self {
         Self {
-            segment_bytes: 64 << 20,
+            segment_bytes: 128 << 20,
             flush_interval_s: 30,
-            tail_rows_max: 1_000_000,
+            tail_rows_max: 500_000,
             retention_days: 90,
             retention_bytes: 0,
             compaction: true,
             disk_free_bytes_min: 1 << 30,
-            query_memory_bytes: 1 << 30,
+            query_memory_bytes: 512 << 20,
             query_timeout_s: 300,
             query_rows_max: 100_000,
             queries_max: 4,

@@ -29,6 +29,7 @@ pub struct Ingest {
     metrics: Arc<Metrics>,
     refusals: Arc<Refusals>,
     in_flight: Arc<Semaphore>,
+    decoding: Arc<Semaphore>,
 }
 
 /// Where a session's batches come from, by its certificate and its Hello.
@@ -80,7 +81,9 @@ impl Ingest {
     /// Over an open lake.
     #[must_use]
     pub fn new(lake: Lake, metrics: Arc<Metrics>, refusals: Arc<Refusals>) -> Self {
-        Self { lake, metrics, refusals, in_flight: Arc::new(Semaphore::new(BATCHES_IN_FLIGHT_MAX)) }
+        // More at once than there are cores only evict each other's caches.
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { lake, metrics, refusals, in_flight: Arc::new(Semaphore::new(BATCHES_IN_FLIGHT_MAX)), decoding: Arc::new(Semaphore::new(cores)) }
     }
 
     /// The lake.
@@ -165,6 +168,7 @@ impl Ingest {
     async fn check(&self, count: u32, frame: &Bytes) -> (Next, Option<OwnedSemaphorePermit>) {
         // Never closed.
         let permit = Arc::clone(&self.in_flight).acquire_owned().await.ok();
+        let turn = self.decoding.acquire().await;
         let started = Instant::now();
         let bytes = frame.clone();
         let checked: Checked = match tokio::task::spawn_blocking(move || decode(count, &bytes)).await {
@@ -174,6 +178,7 @@ impl Ingest {
                 return (Next::Defer { retry_after_ms: STORAGE_RETRY_MS }, permit);
             }
         };
+        drop(turn);
         self.metrics.decode_seconds.observe(started.elapsed().as_secs_f64());
         match checked {
             Ok(events) => (Next::Store(events), permit),
