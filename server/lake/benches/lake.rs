@@ -228,7 +228,7 @@ for name, sql in json.load(sys.stdin):
     times = []
     for _ in range(8):
         start = time.perf_counter()
-        rows = len(connection.execute(sql).fetchall())
+        rows = connection.execute(sql).fetch_arrow_table().num_rows
         times.append((time.perf_counter() - start) * 1e3)
     warm = sorted(times[1:])
     print(json.dumps({"name": f"duckdb.{name}", "value": round(warm[len(warm) // 2], 3), "unit": "ms", "cold_ms": times[0], "rows": rows}), flush=True)
