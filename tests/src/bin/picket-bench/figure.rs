@@ -39,8 +39,8 @@ pub(crate) struct Figure {
     #[serde(default)]
     pub(crate) cpu: String,
     /// Processes that wanted a CPU over the last minute: what else the machine was doing.
-    #[serde(default)]
-    pub(crate) load_average: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) load_average: Option<f64>,
     /// The benchmark that takes it.
     #[serde(default)]
     pub(crate) bench: String,
@@ -59,7 +59,7 @@ impl Figure {
             profile: profile(),
             kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
             cpu: cpu(),
-            load_average: std::fs::read_to_string("/proc/loadavg").ok().and_then(|text| text.split_whitespace().next()?.parse().ok()).unwrap_or_default(),
+            load_average: std::fs::read_to_string("/proc/loadavg").ok().and_then(|text| text.split_whitespace().next()?.parse().ok()),
             bench: String::new(),
         }
     }
