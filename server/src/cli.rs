@@ -110,8 +110,8 @@ async fn run(config: &ServerConfig) -> anyhow::Result<()> {
 }
 
 fn log(config: &LogConfig) -> anyhow::Result<()> {
-    let filter =
-        EnvFilter::try_new(&config.filter).with_context(|| format!("log.filter: {:?} is not a filter, as info or info,picket_server=debug", config.filter))?;
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", config.filter))
+        .with_context(|| format!("log.filter: {:?} is not a filter, as info or info,picket_server=debug", config.filter))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.format {
         LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),

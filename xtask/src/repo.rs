@@ -15,9 +15,10 @@ pub(crate) struct Repo {
 }
 
 impl Repo {
-    /// The folder above this crate's manifest.
+    /// The folder above this crate's manifest, as `cargo run` tells it: two checkouts that share a target folder may share this program.
     pub(crate) fn find() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent folder")?;
+        let manifest = std::env::var_os("CARGO_MANIFEST_DIR").context("run it as `cargo xtask`")?;
+        let root = Path::new(&manifest).parent().context("xtask has no parent folder")?;
         Ok(Self { root: root.to_owned() })
     }
 
