@@ -123,8 +123,10 @@ fn drain(stream: &mut dyn Read, cap: u64, bytes: &mut Vec<u8>, budget: &Budget) 
                 Err(error) => Ending::Broken(error.to_string()),
             };
         }
-        match stream.take(left.min(RUN_BYTES)).read_to_end(bytes) {
-            Ok(0) => return Ending::Complete,
+        let run = left.min(RUN_BYTES);
+        match stream.take(run).read_to_end(bytes) {
+            // Not asked again after its end: an lz4 decoder would take what follows for another frame.
+            Ok(read) if (read as u64) < run => return Ending::Complete,
             Ok(_) => {}
             Err(error) => return Ending::Broken(error.to_string()),
         }

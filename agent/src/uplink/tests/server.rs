@@ -117,6 +117,8 @@ struct Service {
 
 impl TestServer {
     pub(super) async fn start(pki: Pki) -> Self {
+        // tonic's own server side takes the process's provider; a second test finds it installed.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let (pki, state) = (Arc::new(pki), Arc::<Mutex<State>>::default());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
