@@ -5,9 +5,8 @@
 need_root "loading the sensor into the kernel, and auditd beside it,"
 need_cargo
 cd "$REPO"
-if [[ -z ${PICKET_BIN_DIR:-} ]]; then "$REPO/scripts/build.sh"; fi
-say "building the benchmarks"
-cargo build -p picket-tests --bin picket-bench --locked || die "the build failed" "the first error above says why"
+# The benchmarks are among the workspace's programs: one union of features, nothing is built twice.
+"$REPO/scripts/build.sh"
 arguments=(--out "$REPO/docs/figures.json")
 if [[ -n ${ONLY:-} ]]; then arguments+=(--only "$ONLY"); fi
 "${SUDO[@]}" env "PICKET_BIN_DIR=$BIN" "CARGO_TARGET_DIR=$TARGET" "PATH=$PATH" "$TARGET/debug/picket-bench" "${arguments[@]}"
