@@ -17,11 +17,23 @@ pub(crate) fn create(dir: &Path) -> Result<(), SpoolError> {
 pub(crate) fn lock(dir: &Path) -> Result<File, SpoolError> {
     let path = dir.join("lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(|source| SpoolError::io("open", &path, source))?;
-    match file.try_lock() {
+    match take(&file) {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(SpoolError::Locked { path }),
         Err(std::fs::TryLockError::Error(source)) => Err(SpoolError::io("lock", path, source)),
     }
+}
+
+/// A child between fork and exec holds its parent's descriptors for an instant, and so a lock that the parent gave up: asked for half a
+/// second before it counts as taken.
+fn take(file: &File) -> Result<(), std::fs::TryLockError> {
+    for _ in 0..20 {
+        match file.try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(std::time::Duration::from_millis(25)),
+            taken => return taken,
+        }
+    }
+    file.try_lock()
 }
 
 /// Makes names in the folder durable.

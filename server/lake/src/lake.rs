@@ -332,11 +332,23 @@ fn make_dir(dir: &Path) -> Result<PathBuf, LakeError> {
 fn lock(dir: &Path) -> Result<File, LakeError> {
     let path = dir.join("lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(LakeError::io("opening", &path))?;
-    match file.try_lock() {
+    match take(&file) {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(LakeError::Closed(format!("another process uses {}", dir.display()))),
         Err(std::fs::TryLockError::Error(error)) => Err(LakeError::io("locking", path)(error)),
     }
+}
+
+/// A child between fork and exec holds its parent's descriptors for an instant, and so a lock that the parent gave up: asked for half a
+/// second before it counts as taken.
+fn take(file: &File) -> Result<(), std::fs::TryLockError> {
+    for _ in 0..20 {
+        match file.try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(std::time::Duration::from_millis(25)),
+            taken => return taken,
+        }
+    }
+    file.try_lock()
 }
 
 /// Last sequence of a range, where it is one that a spool can have.

@@ -91,12 +91,24 @@ impl Instance {
     pub fn lock(state_dir: &Path) -> Result<InstanceLock, InstanceError> {
         let path = state_dir.join("server.lock");
         let file = private(&path).map_err(|source| InstanceError::File { path: path.clone(), source })?;
-        match file.try_lock() {
+        match take(&file) {
             Ok(()) => Ok(InstanceLock { _file: file }),
             Err(TryLockError::WouldBlock) => Err(InstanceError::Running(state_dir.to_owned())),
             Err(TryLockError::Error(source)) => Err(InstanceError::File { path, source }),
         }
     }
+}
+
+/// A child between fork and exec holds its parent's descriptors for an instant, and so a lock that the parent gave up: asked for half a
+/// second before it counts as taken.
+fn take(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..20 {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(std::time::Duration::from_millis(25)),
+            taken => return taken,
+        }
+    }
+    file.try_lock()
 }
 
 fn private(path: &Path) -> io::Result<File> {
