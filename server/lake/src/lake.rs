@@ -344,7 +344,7 @@ fn lock(dir: &Path) -> Result<File, LakeError> {
 fn take(file: &File) -> Result<(), std::fs::TryLockError> {
     for _ in 0..20 {
         match file.try_lock() {
-            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(std::time::Duration::from_millis(25)),
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(25)),
             taken => return taken,
         }
     }
