@@ -73,9 +73,7 @@ fn exec_tells_every_field_and_only_the_listed_environment() {
     assert_eq!(told.capabilities, 0, "an ordinary user has none");
     assert_eq!([told.mnt_ns, told.pid_ns, told.net_ns, told.user_ns], [ns(pid, "mnt"), ns(pid, "pid"), ns(pid, "net"), ns(pid, "user")]);
     assert_eq!(told.ns_pid, pid);
-    let session = u32::try_from(stat_field(pid, 6)).expect("session");
-    assert_eq!(told.session_pid, session);
-    assert_eq!(told.session_start_boot_ns / 10_000_000, stat_field(session, 22));
+    assert_eq!(u64::from(told.session_pid), stat_field(pid, 6));
     assert_eq!(stat_field(pid, 7), 0, "this test has no terminal");
     assert_eq!(told.tty, (0, 0));
 
@@ -101,6 +99,29 @@ fn cgroup_inode(pid: u32) -> u64 {
     let own = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroup");
     let path = own.lines().find_map(|line| line.strip_prefix("0::")).expect("version 2");
     std::fs::metadata(PathBuf::from(root).join(path.trim_start_matches('/'))).expect("cgroup folder").st_ino()
+}
+
+#[test]
+fn the_session_leader_is_told_while_it_lives_and_after() {
+    let Some(mut rig) = rig("the_session_leader_is_told_while_it_lives_and_after") else { return };
+    rig.clear();
+    // The leader starts `cat` twice: once beside itself, and once from a shell that outlives it.
+    let script = "cat <&0 & sh -c 'while kill -0 $PPID 2>/dev/null; do sleep 0.01; done; exec tac' <&0 & wait";
+    let leader = waiting(Command::new("/usr/bin/setsid").args(["--fork", "--wait", "/bin/sh", "-c", script]));
+    let beside = rig.first(|record| exec(record).is_some_and(|_| record.task.comm == "cat").then(|| record.clone()));
+    let told = exec(&beside).expect("exec").clone();
+    assert_eq!(told.session_pid, beside.task.parent_pid, "a leader starts its child itself");
+    assert_eq!(told.session_start_boot_ns, beside.task.parent_start_boot_ns);
+    assert_eq!(u64::from(told.session_pid), stat_field(beside.task.pid, 6));
+    assert_eq!(told.session_start_boot_ns / 10_000_000, stat_field(told.session_pid, 22));
+
+    let doomed = nix::unistd::Pid::from_raw(i32::try_from(told.session_pid).expect("a process id"));
+    nix::sys::signal::kill(doomed, nix::sys::signal::Signal::SIGKILL).expect("the leader dies");
+    let orphan = rig.first(|record| exec(record).is_some_and(|_| record.task.comm == "tac").then(|| record.clone()));
+    let left = exec(&orphan).expect("exec");
+    assert_eq!(left.session_pid, told.session_pid, "the session keeps its number");
+    assert_eq!(left.session_start_boot_ns, 0, "and nobody leads it");
+    end(leader);
 }
 
 #[test]
