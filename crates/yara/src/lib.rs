@@ -1,0 +1,3 @@
+//! YARA rules over chosen regions of a file.
+
+use yara_x as _;
