@@ -25,7 +25,7 @@ use crate::{
     budget::{Budget, Meter, Usage},
     capabilities,
     checkpoint::losses_of_the_last_run,
-    config::Config,
+    config::{Config, ConfigWatch},
     dial::with_sources,
     loss::LossLedger,
     pipeline::Chunk,
@@ -55,7 +55,7 @@ struct Agent {
     beats: Arc<Beats>,
     /// The agent's own events; dropped before the spooler can end.
     events: SyncSender<Chunk>,
-    reload: Option<notify::RecommendedWatcher>,
+    reload: Option<ConfigWatch>,
     /// A sender of its own: the last session goes on after the spooler has ended.
     synced: watch::Sender<u64>,
 }

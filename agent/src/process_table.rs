@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use picket_event::{Job, Namespaces, ParentProcess, Process, ProcessRole, ProcessUid, Timestamp, User};
+use picket_event::{Container, Job, Namespaces, ParentProcess, Process, ProcessRole, ProcessUid, Timestamp, User};
 
 use crate::{boot::Boot, enrich::CgroupInfo};
 
@@ -46,6 +46,8 @@ pub(crate) struct Entry {
     pub(crate) exec_tree: ProcessUid,
     pub(crate) session: ProcessKey,
     pub(crate) job: Option<Arc<Job>>,
+    /// A container that has no control group of its own.
+    pub(crate) container: Option<Arc<Container>>,
     pub(crate) parent: ProcessKey,
     pub(crate) parent_process: Option<Arc<ParentProcess>>,
     /// Its exec was not seen; what is known comes from a record and `/proc`.
@@ -69,6 +71,7 @@ impl Entry {
             exec_tree: ProcessUid::default(),
             session: ProcessKey::default(),
             job: None,
+            container: None,
             parent: ProcessKey::default(),
             parent_process: None,
             partial: false,
@@ -100,7 +103,7 @@ impl Entry {
             environment: image.environment.clone(),
             exec_tree: self.exec_tree.clone(),
             role: image.role,
-            container: self.cgroup.container.clone(),
+            container: self.container.as_deref().or(self.cgroup.container.as_ref()).cloned(),
             job: self.job.as_deref().cloned(),
             parent: self.parent_process.as_deref().cloned(),
         }

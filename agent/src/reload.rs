@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     capabilities,
-    config::{self, Config, ConfigError},
+    config::{self, Config, ConfigError, ConfigWatch},
     dial::with_sources,
     enrich::Roles,
     pipeline::{Chunk, Numbered, Rules},
@@ -32,7 +32,7 @@ pub(crate) struct Reload {
 
 impl Reload {
     /// Watches the file until the guard is dropped.
-    pub(crate) fn start(self) -> Result<notify::RecommendedWatcher, notify::Error> {
+    pub(crate) fn start(self) -> Result<ConfigWatch, notify::Error> {
         let file = self.file.clone();
         let this = Arc::new(self);
         let refusing = Arc::clone(&this);

@@ -16,6 +16,7 @@
 mod attach;
 mod bpffs;
 mod decode;
+mod defaults;
 mod existing;
 mod layout;
 mod losses;
@@ -26,6 +27,5 @@ mod sensor;
 mod sys;
 mod watches;
 
-pub use sensor::{
-    Class, Counters, DEFAULT_ENVIRONMENT, DEFAULT_EXTENSIONS, Drained, KernelSupport, ProbeState, Sensor, SensorConfig, SensorError, WatchSpec, WatchState,
-};
+pub use defaults::{DEFAULT_ENVIRONMENT, DEFAULT_EXTENSIONS};
+pub use sensor::{Class, Counters, Drained, KernelSupport, ProbeState, Sensor, SensorConfig, SensorError, WatchSpec, WatchState};

@@ -10,68 +10,12 @@ use aya::Btf;
 use crate::attach::{Attached, attach, load_iterators, reason};
 use crate::bpffs::PinDir;
 use crate::decode::{decode, kind};
+use crate::defaults::{DEFAULT_ENVIRONMENT, DEFAULT_EXTENSIONS};
 use crate::layout::{ENVIRONMENT_NAME, EXTENSION_MAX, KIND_FILE, KIND_FLOW};
 use crate::objects::{Maps, Objects};
 use crate::record::Record;
 use crate::watches::{Watches, without_kernel_side};
 use crate::{existing, losses};
-
-/// Names of environment variables that leave the kernel by default: what can preload code, and what names a job. Nothing else of a
-/// process's environment is ever read into a record.
-pub const DEFAULT_ENVIRONMENT: [&str; 24] = [
-    "LD_PRELOAD",
-    "LD_AUDIT",
-    "LD_LIBRARY_PATH",
-    "PYTHONPATH",
-    "PYTHONSTARTUP",
-    "SLURM_JOB_ID",
-    "SLURM_STEP_ID",
-    "SLURM_PROCID",
-    "SLURM_JOB_NAME",
-    "RANK",
-    "LOCAL_RANK",
-    "WORLD_SIZE",
-    "TORCHELASTIC_RUN_ID",
-    "RAY_JOB_ID",
-    "MLFLOW_RUN_ID",
-    "WANDB_RUN_ID",
-    "KUBERNETES_POD_NAME",
-    "POD_NAME",
-    "POD_NAMESPACE",
-    "POD_UID",
-    "HOSTNAME",
-    "CUDA_VISIBLE_DEVICES",
-    "OMPI_COMM_WORLD_RANK",
-    "PBS_JOBID",
-];
-
-/// File name extensions that make an open worth a record on any file system that stores files.
-pub const DEFAULT_EXTENSIONS: [&str; 24] = [
-    ".safetensors",
-    ".gguf",
-    ".ggml",
-    ".pt",
-    ".pth",
-    ".ckpt",
-    ".bin",
-    ".pkl",
-    ".pickle",
-    ".joblib",
-    ".onnx",
-    ".npy",
-    ".npz",
-    ".h5",
-    ".hdf5",
-    ".keras",
-    ".pb",
-    ".tflite",
-    ".engine",
-    ".mar",
-    ".nemo",
-    ".parquet",
-    ".arrow",
-    ".ipynb",
-];
 
 /// What a sensor is loaded with.
 #[derive(Clone, Debug)]

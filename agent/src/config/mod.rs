@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub(crate) use error::ConfigError;
-pub(crate) use reload::watch;
+pub(crate) use reload::{ConfigWatch, watch};
 pub(crate) use values::AssetClass;
 
 /// A configuration larger than this is a mistake (a log file passed as one).
@@ -25,7 +25,7 @@ pub(crate) struct Config {
     /// The status socket; 0700.
     #[serde(deserialize_with = "values::absolute_path")]
     pub(crate) run_dir: PathBuf,
-    /// Replaces the built-in roles.
+    /// Roles of the admin's own, before the built-in ones.
     #[serde(deserialize_with = "values::optional_path")]
     pub(crate) roles_file: Option<PathBuf>,
     pub(crate) server: ServerConfig,

@@ -1,15 +1,17 @@
 //! What the host knows about a process beyond the kernel's record: user names, container, job, role.
 
 mod container;
+mod invocation;
 mod job;
 mod proc;
 mod roles;
 mod users;
 
-pub(crate) use container::{CgroupInfo, Cgroups};
-pub(crate) use job::job_of;
+pub(crate) use container::{Apptainer, CgroupInfo, Cgroups};
+pub(crate) use invocation::Invocation;
+pub(crate) use job::{job_of, job_of_cgroup};
 pub(crate) use proc::{ProcReader, ProcText, pairs};
-pub(crate) use roles::Roles;
+pub(crate) use roles::{Roles, own_file};
 pub(crate) use users::Users;
 
 use std::{fs::File, io::Read, path::Path};

@@ -24,7 +24,7 @@ use picket_event::{Activity, Actor, Event, EventFlags, Severity, User};
 use crate::{
     boot::{Boot, WallClock},
     config::Config,
-    enrich::{Cgroups, ProcReader, Roles, Users},
+    enrich::{Apptainer, Cgroups, ProcReader, Roles, Users, job_of_cgroup},
     process_table::{Entry, ProcessKey, ProcessTable},
     watches::WatchIds,
 };
@@ -82,6 +82,7 @@ pub(crate) struct Pipeline {
     table: ProcessTable,
     users: Users,
     cgroups: Cgroups,
+    apptainer: Apptainer,
     proc: ProcReader,
     rules: Arc<ArcSwap<Rules>>,
     clock: WallClock,
@@ -94,6 +95,7 @@ impl Pipeline {
             table: ProcessTable::new(boot, config.processes.entries_max, grace_ns),
             users: Users::new(PathBuf::from("/etc/passwd")),
             cgroups: Cgroups::host(),
+            apptainer: Apptainer::host(),
             proc: ProcReader::new(&config.sensor.environment),
             rules,
             clock: WallClock::now(),
@@ -168,7 +170,11 @@ impl Pipeline {
         }
         if !same_cgroup && task.cgroup_id != 0 {
             let cgroup = self.cgroups.of(task.cgroup_id, task.pid);
+            let job = job_of_cgroup(&cgroup.lines).map(Arc::new);
             if let Some(entry) = self.table.get(key) {
+                if job.is_some() && entry.job.is_none() {
+                    entry.job = job;
+                }
                 entry.cgroup = cgroup;
                 entry.cgroup_id = task.cgroup_id;
             }

@@ -7,7 +7,7 @@ use picket_event::{Activity, Actor, EventFlags, Job, LaunchType, Namespaces, Pro
 
 use super::{Pipeline, key_of, text};
 use crate::{
-    enrich::{ProcText, job_of, pairs},
+    enrich::{Invocation, ProcText, job_of, pairs},
     process_table::{Entry, Image, ProcessKey},
 };
 
@@ -45,12 +45,13 @@ impl Pipeline {
         }
         environment.sort();
         let mut entry = self.entry_of(task);
-        entry.image = Arc::new(self.image(task, &seen, environment));
+        entry.image = Arc::new(self.image(task, &seen, environment, entry.parent));
         entry.capabilities = seen.capabilities;
         entry.namespaces = Namespaces { mnt: seen.mnt_ns, pid: seen.pid_ns, net: seen.net_ns, user: seen.user_ns };
         entry.tty = Arc::from(text::tty(seen.tty));
         entry.session = ProcessKey { pid: seen.session_pid, start_boot_ns: seen.session_start_boot_ns };
-        entry.job = job_of(&entry.image.environment, &entry.cgroup.lines).map(Arc::new);
+        entry.container = self.apptainer.container(&entry.image.environment, entry.namespaces.mnt).map(Arc::new);
+        entry.job = self.job(key, &entry);
         let container_init = seen.ns_pid == 1 && task.pid != 1;
         entry.exec_tree = self.exec_tree(key, &entry, container_init);
         let process = entry.process(self.table.uid(key), key.pid, task.tid);
@@ -77,16 +78,27 @@ impl Pipeline {
         if let Some(found) = self.proc.read(task.pid, task.start_boot_ns) {
             complete(&mut seen, &mut environment, found);
         }
-        entry.image = Arc::new(self.image(task, &seen, environment));
-        entry.job = job_of(&entry.image.environment, &entry.cgroup.lines).map(Arc::new);
+        entry.image = Arc::new(self.image(task, &seen, environment, entry.parent));
+        entry.job = self.job(key_of(task), &entry);
         entry.exec_tree = self.exec_tree(key_of(task), &entry, false);
         entry
     }
 
-    fn image(&self, task: &Task, exec: &Exec, environment: Vec<(String, String)>) -> Image {
+    /// Of this exec; else the job of what it was before, which fork took from its parent: who clears the environment does not leave the job.
+    fn job(&mut self, key: ProcessKey, entry: &Entry) -> Option<Arc<Job>> {
+        if let Some(job) = job_of(&entry.image.environment, &entry.cgroup.lines) {
+            return Some(Arc::new(job));
+        }
+        let before = if self.table.get(key).is_some() { key } else { entry.parent };
+        self.table.get(before).and_then(|known| known.job.clone())
+    }
+
+    fn image(&mut self, task: &Task, exec: &Exec, environment: Vec<(String, String)>, parent: ProcessKey) -> Image {
         let path = text::text(&exec.exe_path);
         let cmd_line = text::cmd_line(&exec.args);
-        let role = self.rules.load().roles.role(if path.is_empty() { &task.comm } else { &path }, &cmd_line);
+        let parent_role = self.table.get(parent).map(|parent| parent.image.role).unwrap_or_default();
+        let invocation = Invocation::new(if path.is_empty() { &task.comm } else { &path }, &exec.args);
+        let role = self.rules.load().roles.role(&invocation, &environment, parent_role);
         Image {
             name: task.comm.clone(),
             path,
@@ -134,6 +146,7 @@ fn forked(parent: Entry, created: picket_event::Timestamp) -> Entry {
     entry.exec_tree = parent.exec_tree;
     entry.session = parent.session;
     entry.job = parent.job;
+    entry.container = parent.container;
     entry.partial = parent.partial;
     entry
 }

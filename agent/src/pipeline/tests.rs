@@ -194,3 +194,38 @@ fn a_flood_of_processes_leaves_the_table_bounded() {
     }
     assert!(pipeline.processes().0 <= 256);
 }
+
+#[test]
+fn who_clears_the_environment_does_not_leave_the_job() {
+    let mut pipeline = pipeline("");
+    let run = |pid, parent, environment: &[u8], args: &[u8]| {
+        let mut record = exec(pid, parent, args, 1);
+        if let Body::Exec(exec) = &mut record.body {
+            exec.environment = environment.to_vec();
+        }
+        record
+    };
+    let job = |event: &Event| process(event).1.job.as_ref().map(|job| (job.scheduler.clone(), job.uid.clone(), job.rank));
+    let is = |uid: &str, rank| Some(("ray".to_owned(), uid.to_owned(), rank));
+    assert_eq!(job(&pipeline.event(run(10, 1, b"RAY_JOB_ID=7\0RANK=2\0", b"python3\0train.py\0"))), is("7", Some(2)));
+    assert_eq!(job(&pipeline.event(fork(10, 11))), is("7", Some(2)));
+    assert_eq!(job(&pipeline.event(run(11, 10, b"", b"env\0-i\0sh\0"))), is("7", Some(2)), "its own before the exec");
+    assert_eq!(job(&pipeline.event(run(12, 11, b"", b"sh\0"))), is("7", Some(2)), "its parent's, where the fork was not seen");
+    assert_eq!(job(&pipeline.event(run(13, 11, b"RAY_JOB_ID=8\0", b"sh\0"))), is("8", None), "a job of its own");
+    assert_eq!(job(&pipeline.event(run(14, 1, b"", b"sh\0"))), None);
+}
+
+#[test]
+fn a_worker_has_the_role_of_its_parent() {
+    let mut pipeline = pipeline("");
+    let mut run = |pid, parent, args: &[u8]| {
+        let mut record = exec(pid, parent, args, 1);
+        if let Body::Exec(exec) = &mut record.body {
+            exec.exe_path = b"/usr/bin/python3.11".to_vec();
+        }
+        process(&pipeline.event(record)).1.role
+    };
+    assert_eq!(run(10, 1, b"python3\0-m\0vllm.entrypoints.openai.api_server\0"), ProcessRole::Server);
+    assert_eq!(run(11, 10, b"python3\0-c\0from multiprocessing.spawn import spawn_main; spawn_main()\0--multiprocessing-fork\0"), ProcessRole::Server);
+    assert_eq!(run(12, 1, b"python3\0-c\0print(1)\0"), ProcessRole::Other);
+}
