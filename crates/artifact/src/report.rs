@@ -1,7 +1,7 @@
 //! What a scan says about a file: the contract of `picketctl scan --format json`.
 
-use crate::Format;
 use crate::rules::Rule;
+use crate::{Format, RulesApplied};
 use serde::Serialize;
 
 /// Findings, members and reasons are text that an adversary wrote; longer text is cut and ends in `…`.
@@ -36,6 +36,9 @@ pub struct Report {
     /// What was found inside, outermost first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<Member>,
+    /// What content rules looked at, where there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules_applied: Option<RulesApplied>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
@@ -112,6 +115,8 @@ impl Severity {
 pub struct Finding {
     /// Stable id of the rule.
     pub rule_id: &'static str,
+    /// The rule's version: what is built in goes with the program, a pack says its own.
+    pub rule_version: &'static str,
     /// The rule's title.
     pub title: &'static str,
     /// OCSF severity.
@@ -126,6 +131,8 @@ pub struct Finding {
     pub explanation: String,
     #[serde(skip)]
     pub(crate) weight: Verdict,
+    #[serde(skip)]
+    pub(crate) rule: &'static Rule,
 }
 
 /// Where in the file a finding is.
@@ -152,6 +159,7 @@ impl Finding {
     pub(crate) fn new(rule: &'static Rule, member: &str, explanation: impl AsRef<str>) -> Self {
         Self {
             rule_id: rule.id,
+            rule_version: rule.version,
             title: rule.title,
             severity: rule.severity,
             severity_id: rule.severity.id(),
@@ -159,6 +167,7 @@ impl Finding {
             evidence: Evidence { member: printable(member), ..Evidence::default() },
             explanation: printable(explanation.as_ref()),
             weight: rule.verdict,
+            rule,
         }
     }
 
@@ -258,6 +267,7 @@ impl Collected {
             completeness,
             incomplete: self.incomplete,
             members: self.members,
+            rules_applied: None,
         }
     }
 }

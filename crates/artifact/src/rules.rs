@@ -7,6 +7,8 @@ use crate::report::{Severity, Verdict};
 pub struct Rule {
     /// `PICKET-<FAMILY>-<number>`.
     pub id: &'static str,
+    /// Changes with what the rule matches.
+    pub version: &'static str,
     /// One line.
     pub title: &'static str,
     /// OCSF severity.
@@ -40,7 +42,7 @@ macro_rules! rules {
     ($($name:ident = $id:literal $severity:ident $verdict:ident $techniques:ident $title:literal;)*) => {
         $(
             #[doc = $title]
-            pub static $name: Rule = Rule { id: $id, title: $title, severity: Severity::$severity, techniques: $techniques, verdict: Verdict::$verdict };
+            pub static $name: Rule = Rule { id: $id, version: env!("CARGO_PKG_VERSION"), title: $title, severity: Severity::$severity, techniques: $techniques, verdict: Verdict::$verdict };
         )*
 
         /// All rules, for lists and for SARIF.

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 /// One log of all reports. Files that could not be read whole are notifications, so that no reader takes silence for a pass.
 #[must_use]
 pub fn sarif(reports: &[Report]) -> Value {
-    let results: Vec<Value> = reports.iter().flat_map(|report| report.findings.iter().map(|finding| result(report, finding))).collect();
+    let rules = described_rules(reports);
+    let results: Vec<Value> = reports.iter().flat_map(|report| report.findings.iter().map(|finding| result(report, finding, &rules))).collect();
     let notes: Vec<Value> = reports.iter().filter(|report| !report.incomplete.is_empty()).map(notification).collect();
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
@@ -16,13 +17,24 @@ pub fn sarif(reports: &[Report]) -> Value {
             "tool": {"driver": {
                 "name": "picketctl scan",
                 "version": env!("CARGO_PKG_VERSION"),
-                "rules": rules::ALL.iter().map(|rule| described(rule)).collect::<Vec<_>>(),
+                "rules": rules.iter().map(|rule| described(rule)).collect::<Vec<_>>(),
             }},
             "invocations": [{"executionSuccessful": notes.is_empty(), "toolExecutionNotifications": notes}],
             "results": results,
             "columnKind": "unicodeCodePoints",
         }],
     })
+}
+
+/// The built-in rules, then those of packs that matched.
+fn described_rules(reports: &[Report]) -> Vec<&'static Rule> {
+    let mut rules = rules::ALL.to_vec();
+    for finding in reports.iter().flat_map(|report| &report.findings) {
+        if !rules.iter().any(|rule| rule.id == finding.rule_id) {
+            rules.push(finding.rule);
+        }
+    }
+    rules
 }
 
 fn described(rule: &Rule) -> Value {
@@ -34,7 +46,7 @@ fn described(rule: &Rule) -> Value {
     })
 }
 
-fn result(report: &Report, finding: &Finding) -> Value {
+fn result(report: &Report, finding: &Finding, rules: &[&Rule]) -> Value {
     let evidence = &finding.evidence;
     // Offsets are of the file only where the finding is not inside a member.
     let region = evidence.offset.filter(|_| evidence.member.is_empty()).map(|offset| json!({"byteOffset": offset, "byteLength": 0}));
@@ -46,7 +58,7 @@ fn result(report: &Report, finding: &Finding) -> Value {
     }
     json!({
         "ruleId": finding.rule_id,
-        "ruleIndex": rules::ALL.iter().position(|rule| rule.id == finding.rule_id),
+        "ruleIndex": rules.iter().position(|rule| rule.id == finding.rule_id),
         "level": level(finding.severity),
         "message": {"text": finding.explanation},
         "locations": [location],

@@ -2,7 +2,7 @@
 
 use crate::detect::{self, Sniffed};
 use crate::report::{Collected, Finding, Member, Report};
-use crate::{Format, ScanOptions, handlers, rules};
+use crate::{Format, RulesApplied, ScanOptions, handlers, region, rules};
 use picket_bounded::{BoundedError, Budget, Source, Window, read_range};
 use sha2::{Digest, Sha256};
 use std::time::Instant;
@@ -41,6 +41,8 @@ impl Place {
 pub(crate) struct Scan<'o> {
     pub(crate) options: &'o ScanOptions,
     pub(crate) budget: Budget,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) applied: RulesApplied,
     collected: Collected,
 }
 
@@ -71,12 +73,16 @@ impl Scan<'_> {
 #[must_use]
 pub fn scan(source: &dyn Source, name_hint: &str, options: &ScanOptions) -> Report {
     let deadline = options.time_max.and_then(|time| Instant::now().checked_add(time));
-    let mut scan = Scan { options, budget: Budget::new(options.limits.clone(), deadline), collected: Collected::default() };
+    let applied = RulesApplied { identity: options.region_rules.as_ref().map(|rules| rules.identity()).unwrap_or_default(), ..RulesApplied::default() };
+    let budget = Budget::new(options.limits.clone(), deadline);
+    let mut scan = Scan { options, budget, deadline, applied, collected: Collected::default() };
     let name = name_hint.rsplit('/').next().unwrap_or(name_hint).to_owned();
     let place = Place { member: String::new(), name, base: 0, depth: 0 };
     let format = examine(&mut scan, source, &place);
     let sha256 = if options.hash_up_to >= source.len() { digest(&mut scan, source, &place) } else { None };
-    scan.collected.into_report(name_hint, source.len(), sha256, format)
+    let mut report = scan.collected.into_report(name_hint, source.len(), sha256, format);
+    report.rules_applied = options.region_rules.is_some().then_some(scan.applied);
+    report
 }
 
 fn digest(scan: &mut Scan<'_>, source: &dyn Source, place: &Place) -> Option<String> {
@@ -126,6 +132,7 @@ pub(crate) fn examine(scan: &mut Scan<'_>, source: &dyn Source, place: &Place) -
         scan.member(place, source.len(), claim.format);
     }
     detect::compare_name(scan, place, claim.format);
+    region::apply(scan, source, place, claim.format);
     // An archive may lie inside a container's member or a pickle's bytes; inside tensors or behind a program it is another file.
     if let Some(start) = appended_zip.filter(|start| *start >= claim.end || !holds_archives(claim.format)) {
         appended(scan, source, place, claim.format, start);

@@ -3,10 +3,12 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use picket_artifact::{Finding, Progress, Report, ScanOptions, Severity, Summary, Verdict, WalkOptions, sarif, scan, scan_paths};
+use picket_artifact::{Finding, Progress, RegionRules, Report, ScanOptions, Severity, Summary, Verdict, WalkOptions, sarif, scan, scan_paths};
 use picket_bounded::{MemorySource, read_to_cap};
+use picket_yara::{Limits, RuleSet, built_in, read_packs};
 
 use crate::cli::{Scan, Threshold};
 use crate::error::CtlError;
@@ -28,14 +30,17 @@ pub(crate) fn run(arguments: &Scan, output: &Output) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(CtlError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(NOT_FINISHED),
         Err(error) => {
-            eprintln!("error: {}", clean(&error.to_string()));
+            // Errors of rules are one a line; a name in one of them cannot begin another.
+            for (at, line) in error.to_string().lines().enumerate() {
+                eprintln!("{}{}", if at == 0 { "error: " } else { "" }, clean(line));
+            }
             ExitCode::from(NOT_FINISHED)
         }
     }
 }
 
 fn scan_all(arguments: &Scan, output: &Output) -> Result<u8, CtlError> {
-    let mut options = ScanOptions::default();
+    let mut options = ScanOptions { region_rules: content_rules(arguments)?, all_regions: arguments.yara_all, ..ScanOptions::default() };
     if arguments.digest {
         options.hash_up_to = u64::MAX;
     }
@@ -51,6 +56,23 @@ fn scan_all(arguments: &Scan, output: &Output) -> Result<u8, CtlError> {
     let walk = WalkOptions { scan: options, threads: arguments.threads };
     let summary = scan_paths(&paths, &walk, |report, progress| seen.take(report, progress));
     seen.end(summary)
+}
+
+/// The built-in YARA rules and those that were named; every error of every file is told at once.
+fn content_rules(arguments: &Scan) -> Result<Option<Arc<dyn RegionRules>>, CtlError> {
+    if arguments.no_yara {
+        return Ok(None);
+    }
+    let mut packs = built_in();
+    for path in &arguments.yara {
+        packs.extend(read_packs(path).map_err(|error| CtlError::Usage(with_source(&error)))?);
+    }
+    let rules = RuleSet::compile(&packs, Limits::default()).map_err(|errors| CtlError::Usage(format!("YARA rules:\n{errors}")))?;
+    Ok(Some(Arc::new(rules)))
+}
+
+fn with_source(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
 /// What was seen so far, and how it is printed.

@@ -1,0 +1,162 @@
+//! Sources in, one set of rules out, or every error with its place.
+
+use crate::meta::Meta;
+use crate::{Limits, Pack};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::fmt;
+use yara_x::errors::CompileError;
+use yara_x::{Compiler, Rules, SourceCode};
+
+/// Errors kept of all packs; one mistake in a file can break every line after it.
+const ERRORS_MAX: usize = 200;
+
+/// What rules may ask about the region they are shown.
+pub(crate) const GLOBALS: [&str; 4] = ["picket_format", "picket_member", "picket_name", "picket_offset"];
+
+/// One error of one pack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleError {
+    /// The pack's origin.
+    pub origin: String,
+    /// From 1; 0 where the compiler names no place.
+    pub line: u64,
+    /// From 1; 0 where the compiler names no place.
+    pub column: u64,
+    /// The compiler's own code and sentence.
+    pub message: String,
+}
+
+impl fmt::Display for RuleError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}:{}: {}", self.origin, self.line, self.column, self.message)
+    }
+}
+
+/// All errors of all packs, one a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleErrors(pub Vec<RuleError>);
+
+impl fmt::Display for RuleErrors {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, error) in self.0.iter().enumerate() {
+            if at > 0 {
+                writeln!(out)?;
+            }
+            write!(out, "{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for RuleErrors {}
+
+/// Compiled rules with what their metadata says.
+pub struct RuleSet {
+    pub(crate) rules: &'static Rules,
+    pub(crate) metas: HashMap<(&'static str, &'static str), Meta>,
+    pub(crate) limits: Limits,
+    identity: [u8; 32],
+}
+
+impl fmt::Debug for RuleSet {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "RuleSet({} rules, {})", self.metas.len(), self.identity())
+    }
+}
+
+impl RuleSet {
+    /// Compiles packs into one set, each in a namespace of its own. The set stays in memory until the process ends.
+    ///
+    /// # Errors
+    /// Every error of every pack, in the order of the packs.
+    pub fn compile(packs: &[Pack], limits: Limits) -> Result<Self, RuleErrors> {
+        let mut compiler = Compiler::new();
+        // A pack is text that was handed to us, never a way to open other files.
+        compiler.enable_includes(false);
+        compiler.relaxed_re_syntax(true);
+        for global in GLOBALS {
+            let defined = if global == "picket_offset" { compiler.define_global(global, 0_i64) } else { compiler.define_global(global, "") };
+            // The names are fixed and distinct.
+            debug_assert!(defined.is_ok());
+        }
+        let mut errors = Vec::new();
+        let mut hash = Sha256::new();
+        let mut namespaces: HashMap<&str, u32> = HashMap::new();
+        for pack in packs {
+            let twin = namespaces.entry(pack.namespace.as_str()).or_default();
+            *twin += 1;
+            let namespace = if *twin == 1 { pack.namespace.clone() } else { format!("{}-{twin}", pack.namespace) };
+            hash.update((namespace.len() as u64).to_le_bytes());
+            hash.update(namespace.as_bytes());
+            hash.update((pack.text.len() as u64).to_le_bytes());
+            hash.update(pack.text.as_bytes());
+            compiler.new_namespace(&namespace);
+            let before = compiler.errors().len();
+            let added = compiler.add_source(SourceCode::from(pack.text.as_str()).with_origin(pack.origin.as_str())).is_ok();
+            if !added {
+                errors.extend(compiler.errors().iter().skip(before).take(ERRORS_MAX - errors.len().min(ERRORS_MAX)).map(|error| place(&pack.origin, error)));
+            }
+        }
+        let rules: &'static Rules = Box::leak(Box::new(compiler.build()));
+        let mut metas = HashMap::new();
+        for rule in rules.iter() {
+            match Meta::of(&rule) {
+                Ok(meta) => {
+                    metas.insert((rule.namespace(), rule.identifier()), meta);
+                }
+                Err(why) => {
+                    let pack = packs.iter().find(|pack| pack.namespace == rule.namespace());
+                    let line = pack.map_or(0, |pack| line_of(&pack.text, rule.identifier()));
+                    let origin = pack.map(|pack| pack.origin.clone()).unwrap_or_default();
+                    errors.push(RuleError { origin, line, column: u64::from(line > 0), message: format!("rule {}: {why}", rule.identifier()) });
+                }
+            }
+        }
+        if errors.is_empty() { Ok(Self { rules, metas, limits, identity: hash.finalize().into() }) } else { Err(RuleErrors(errors)) }
+    }
+
+    /// How many rules there are, private ones included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.metas.len()
+    }
+
+    /// True where no pack had a rule.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.metas.is_empty()
+    }
+
+    /// SHA-256 over namespaces and sources, in hex: the same rules have the same identity everywhere.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        hex::encode(self.identity)
+    }
+
+    /// Ids and titles of all rules, for lists.
+    pub fn rules(&self) -> impl Iterator<Item = &'static picket_artifact::rules::Rule> {
+        self.metas.values().map(|meta| meta.rule)
+    }
+}
+
+/// The compiler serialises its errors with their place, and offers it in no other form.
+fn place(origin: &str, error: &CompileError) -> RuleError {
+    let value = serde_json::to_value(error).unwrap_or_default();
+    let number = |name: &str| value.get(name).and_then(serde_json::Value::as_u64).unwrap_or(0);
+    let code = value.get("code").and_then(serde_json::Value::as_str).unwrap_or("error");
+    let title = value.get("title").and_then(serde_json::Value::as_str).map_or_else(|| error.to_string(), str::to_owned);
+    let label = value.get("labels").and_then(|labels| labels.get(0)).and_then(|label| label.get("text")).and_then(serde_json::Value::as_str);
+    let message = match label.filter(|label| *label != title && !label.is_empty()) {
+        Some(label) => format!("{title}: {label} ({code})"),
+        None => format!("{title} ({code})"),
+    };
+    RuleError { origin: origin.to_owned(), line: number("line"), column: number("column"), message }
+}
+
+fn line_of(text: &str, identifier: &str) -> u64 {
+    let found = text
+        .lines()
+        .position(|line| line.split_whitespace().skip_while(|word| *word != "rule").nth(1).is_some_and(|word| word.trim_end_matches([':', '{']) == identifier));
+    found.map_or(0, |line| line as u64 + 1)
+}
