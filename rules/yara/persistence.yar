@@ -5,8 +5,7 @@ rule start_up_file_runs_code
     meta:
         id = "PICKET-YAR-040"
         title = "Python start-up file that runs code"
-        severity = "critical"
-        verdict = "malicious"
+        severity = "high"
         version = "1.0"
         attack = "T1546.018,T1059.006"
         atlas = "AML.T0011.001"

@@ -1,7 +1,5 @@
 //! The engine: errors with their places, identity, limits, evidence.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper that fails is a test that fails")]
-
 use picket_artifact::{Completeness, ScanOptions, Severity, Verdict, scan};
 use picket_yara::{Limits, Pack, RuleErrors, RuleSet, built_in, read_packs};
 use std::fs;
