@@ -60,6 +60,24 @@ async fn nothing_but_reading_is_allowed() {
 }
 
 #[tokio::test]
+async fn a_value_in_either_of_two_columns_is_counted_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = filled(dir.path(), QueryLimits::default()).await;
+    let pair =
+        table(&lake, "SELECT src_endpoint_ip, dst_endpoint_ip FROM events WHERE class_uid = 4001 ORDER BY time, metadata_sequence LIMIT 1").await.unwrap();
+    let (src, dst) = (pair[0][0].as_str().unwrap(), pair[0][1].as_str().unwrap());
+    // The second way of asking is one that no filter answers.
+    let needles = format!("SELECT count(*) FROM events WHERE (src_endpoint_ip = '{src}' OR dst_endpoint_ip = '{dst}') AND severity_id >= 0");
+    let plain = format!("SELECT count(*) FROM events WHERE concat(src_endpoint_ip, '') = '{src}' OR concat(dst_endpoint_ip, '') = '{dst}'");
+    let both = format!("SELECT count(*) FROM events WHERE src_endpoint_ip = '{src}' AND dst_endpoint_ip = '{dst}'");
+    assert!(number(&lake, &both).await >= 1, "some rows match both");
+    assert_eq!(number(&lake, &needles).await, number(&lake, &plain).await);
+    let plan = format!("{:?}", table(&lake, &format!("EXPLAIN {needles}")).await.unwrap());
+    assert_eq!(plan.matches("file_type=parquet").count(), 2, "one scan a column: {plan}");
+    lake.shutdown().await;
+}
+
+#[tokio::test]
 async fn answers_have_names_types_and_statistics() {
     let dir = tempfile::tempdir().unwrap();
     let lake = filled(dir.path(), QueryLimits::default()).await;

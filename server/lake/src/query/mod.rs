@@ -3,6 +3,7 @@
 mod bounds;
 mod driver;
 mod engine;
+mod needles;
 mod provider;
 mod search;
 mod sql;

@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use datafusion::{
     arrow::{
-        array::{ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array},
+        array::{ArrayRef, BooleanArray, RecordBatch, StringViewArray, TimestampMicrosecondArray, UInt64Array},
         datatypes::{Schema, SchemaRef},
     },
     catalog::{Session, TableProvider},
@@ -31,6 +31,7 @@ use datafusion::{
 use object_store::ObjectStore;
 use picket_event::columns::PARTITION;
 
+use super::needles;
 use crate::{
     contents::{DayRows, View},
     schema::{FILE_SCHEMA, TABLE_SCHEMA, partition_field, utc},
@@ -85,7 +86,7 @@ impl Events {
         let mut groups = vec![Vec::new(); partitions.min(files.len()).max(1)];
         let groups_len = groups.len();
         for (index, file) in files.iter().enumerate() {
-            let day = ScalarValue::Utf8(Some(file.day.to_string()));
+            let day = ScalarValue::Utf8View(Some(file.day.to_string()));
             let file = PartitionedFile::new(file.path.clone(), file.bytes).with_partition_values(vec![day]);
             if let Some(group) = groups.get_mut(index % groups_len) {
                 group.push(file);
@@ -124,7 +125,7 @@ pub(crate) fn with_day(rows: &DayRows, schema: &Arc<Schema>) -> Result<RecordBat
         .map(|field| {
             if field.name() == PARTITION {
                 let day = rows.day.to_string();
-                return Ok(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(day, count))) as ArrayRef);
+                return Ok(Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(day, count))) as ArrayRef);
             }
             rows.batch.column_by_name(field.name()).cloned().ok_or_else(|| DataFusionError::Internal(format!("the tail has no column {}", field.name())))
         })
@@ -157,7 +158,14 @@ impl TableProvider for Events {
             inputs.push(self.scan_tail(projection)?);
         }
         if !files.is_empty() {
-            inputs.push(self.scan_files(state, &files, projection)?);
+            match filters.iter().find_map(needles::alternatives) {
+                Some(alternatives) => {
+                    for alternative in alternatives {
+                        inputs.push(needles::of(state, alternative, self.scan_files(state, &files, projection)?)?);
+                    }
+                }
+                None => inputs.push(self.scan_files(state, &files, projection)?),
+            }
         }
         match inputs.len() {
             0 => {
@@ -182,9 +190,9 @@ impl Statistics<'_> {
             }
             "device_uid" => {
                 let devices = self.0.iter().map(|file| file.stats.device.as_ref().map(|(low, top)| if high { top.as_str() } else { low.as_str() }));
-                Some(Arc::new(devices.collect::<datafusion::arrow::array::StringViewArray>()))
+                Some(Arc::new(devices.collect::<StringViewArray>()))
             }
-            PARTITION => Some(Arc::new(StringArray::from_iter_values(self.0.iter().map(|file| file.day.to_string())))),
+            PARTITION => Some(Arc::new(StringViewArray::from_iter_values(self.0.iter().map(|file| file.day.to_string())))),
             _ => None,
         }
     }
