@@ -4,7 +4,7 @@ use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::{config::Config, daemon, enrol, identity, memory, run_stdout, status};
+use crate::{config::Config, daemon, enrol, identity, memory, posture, run_stdout, status};
 
 const CONFIG: &str = "/etc/picket-agent/picket-agent.toml";
 
@@ -52,6 +52,26 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
     },
+    /// Judge how this host is set up: open model servers, writable weights, readable tokens. Contacts nobody, changes nothing.
+    ///
+    /// Exit status: 0 nothing failed, 1 something failed, 2 nothing failed and something could not be looked at.
+    Posture {
+        /// Configuration file; it names the watched models and datasets.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Judge the copy of a host that lies below this folder.
+        #[arg(long, value_name = "DIR", default_value = "/")]
+        root: PathBuf,
+        /// Folder with checks of your own.
+        #[arg(long, value_name = "DIR")]
+        checks: Option<PathBuf>,
+        /// Only this check.
+        #[arg(long, value_name = "ID")]
+        check: Option<String>,
+        /// For people, or one JSON object a check.
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
     /// Work with the configuration.
     Config {
         #[command(subcommand)]
@@ -76,7 +96,7 @@ enum ConfigCommand {
 
 pub(crate) fn main() -> ExitCode {
     match run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("picket-agent: {error:#}");
             ExitCode::FAILURE
@@ -84,13 +104,13 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run { config, stdout } => {
             memory::settle();
             log_to_stderr();
             let (config, file) = load(config)?;
-            if stdout { run_stdout::run(&config) } else { daemon::run(config, file) }
+            if stdout { run_stdout::run(&config) } else { daemon::run(config, file) }?;
         }
         Command::Enroll { server, token_file, config, again } => {
             let (config, _) = load(config)?;
@@ -98,7 +118,6 @@ fn run(command: Command) -> anyhow::Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let identity = runtime.block_on(enrol::enrol(&config, &server, &token_file, again))?;
             println!("enrolled as device {}", identity.device_uid);
-            Ok(())
         }
         Command::Status { config, format } => {
             let (config, _) = load(config)?;
@@ -107,15 +126,19 @@ fn run(command: Command) -> anyhow::Result<()> {
                 Format::Table => print!("{}", status::table(&status)),
                 Format::Json => println!("{status:#}"),
             }
-            Ok(())
         }
         Command::Config { command: ConfigCommand::Check { file } } => {
             let config = Config::read(&file)?;
             crate::enrich::Roles::load(config.roles_file.as_deref())?;
+            posture::load(config.posture.checks_dir.as_deref())?;
             println!("{}: good", file.display());
-            Ok(())
+        }
+        Command::Posture { config, root, checks, check, format } => {
+            let (config, _) = load(config)?;
+            return posture::run(&config, &root, checks.as_deref(), check.as_deref(), matches!(format, Format::Json));
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The configuration and the file it came from. A file that was named must exist; the default one need not.

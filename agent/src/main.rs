@@ -15,6 +15,7 @@ mod inventory;
 mod loss;
 mod memory;
 mod pipeline;
+mod posture;
 mod privileges;
 mod process_table;
 mod queue;

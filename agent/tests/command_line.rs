@@ -47,3 +47,32 @@ fn what_is_missing_is_named() {
     assert!(stderr(&plain).contains("https://HOST:PORT"), "{}", stderr(&plain));
     assert_eq!(agent(&["no-such-command"]).status.code(), Some(2));
 }
+
+#[test]
+fn posture_says_by_its_exit_status_what_it_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("host");
+    let config = folder.path().join("agent.toml");
+    std::fs::write(&config, "[[watch]]\npath = \"/srv/models\"\nasset_class = \"model\"\n").unwrap();
+    let write = |path: &str, text: &str| {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("srv/models/m/model.safetensors", "");
+    let posture = |more: &[&str]| {
+        let common = ["posture", "--config", config.to_str().unwrap(), "--root", root.to_str().unwrap()];
+        agent(&[&common, more].concat())
+    };
+    assert_eq!(posture(&["--check", "P21"]).status.code(), Some(0));
+    assert_eq!(posture(&["--check", "P28"]).status.code(), Some(2), "the copy holds no kernel settings");
+    write("srv/models/m/pytorch_model.bin", "");
+    let failed = posture(&["--check", "P21", "--format", "json"]);
+    assert_eq!(failed.status.code(), Some(1));
+    let object: serde_json::Value = serde_json::from_slice(&failed.stdout).unwrap();
+    assert_eq!(object.get("status").and_then(serde_json::Value::as_str), Some("fail"));
+    assert_eq!(object.pointer("/evidence/0").and_then(serde_json::Value::as_str), Some("/srv/models/m/pytorch_model.bin"));
+    let text = String::from_utf8_lossy(&posture(&[]).stdout).into_owned();
+    assert!(text.contains("FAIL P21 [medium]") && text.contains("fix: "), "{text}");
+    assert!(stderr(&posture(&["--check", "P99"])).contains("no check has the id P99"));
+}

@@ -35,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) processes: ProcessesConfig,
     pub(crate) spool: SpoolConfig,
     pub(crate) budget: BudgetConfig,
+    pub(crate) posture: PostureConfig,
 }
 
 /// Where events go.
@@ -112,6 +113,14 @@ pub(crate) struct BudgetConfig {
     pub(crate) over_seconds: u64,
 }
 
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PostureConfig {
+    /// Checks of the admin's own.
+    #[serde(deserialize_with = "values::optional_path")]
+    pub(crate) checks_dir: Option<PathBuf>,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -125,6 +134,7 @@ impl Default for Config {
             processes: ProcessesConfig::default(),
             spool: SpoolConfig::default(),
             budget: BudgetConfig::default(),
+            posture: PostureConfig::default(),
         }
     }
 }
@@ -255,6 +265,7 @@ impl Config {
         compare("extensions", self.extensions == new.extensions);
         compare("processes", self.processes == new.processes);
         compare("spool", self.spool == new.spool);
+        compare("posture", self.posture == new.posture);
         compare("server", self.server == new.server);
         needed
     }
@@ -276,7 +287,7 @@ mod tests {
         let uncommented: String = sample.lines().map(|line| format!("{}\n", line.strip_prefix("#: ").unwrap_or(line))).collect();
         let config = Config::parse(&uncommented, Path::new("picket-agent.toml")).unwrap();
         assert_eq!(config.watch.len(), 2);
-        assert!(config.server.url.is_some() && config.roles_file.is_some());
+        assert!(config.server.url.is_some() && config.roles_file.is_some() && config.posture.checks_dir.is_some());
     }
 
     #[test]

@@ -95,6 +95,22 @@ impl Invocation {
     pub(crate) fn has_argument(&self, pattern: &str) -> bool {
         self.arguments.iter().any(|arg| matches(pattern, arg))
     }
+
+    /// The value of an option, as `--name value` or `--name=value`.
+    pub(crate) fn option(&self, name: &str) -> Option<&str> {
+        let joined = |arg: &'_ str| arg.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')).is_some();
+        let at = self.arguments.iter().position(|arg| arg == name || joined(arg))?;
+        let arg = self.arguments.get(at)?;
+        Some(match arg.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')) {
+            Some(value) => value,
+            None => self.arguments.get(at + 1).map_or("", String::as_str),
+        })
+    }
+
+    /// The program, for people.
+    pub(crate) fn name(&self) -> &str {
+        if self.module.is_empty() { self.names.last().map_or("", String::as_str) } else { &self.module }
+    }
 }
 
 fn base(path: &str) -> String {
@@ -102,7 +118,7 @@ fn base(path: &str) -> String {
 }
 
 /// `*` stands for any text. Linear but for the last `*`, to which it goes back.
-fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut at, mut from, mut star) = (0, 0, None);
     while from < text.len() {
@@ -148,6 +164,12 @@ mod tests {
         assert!(of("/usr/bin/grep pip").has_argument("pip") && !of("/usr/bin/grep pip").is_named("pip"));
         assert!(Invocation::new("/bin/busybox", b"-ash\0").is_named("ash"), "a login shell");
         assert_eq!(Invocation::new("", b""), Invocation::default());
+    }
+
+    #[test]
+    fn options_have_values() {
+        let vllm = of("/usr/bin/vllm serve m --host 0.0.0.0 --port=80 --flag");
+        assert_eq!([vllm.option("--host"), vllm.option("--port"), vllm.option("--flag"), vllm.option("--hos")], [Some("0.0.0.0"), Some("80"), Some(""), None]);
     }
 
     #[test]

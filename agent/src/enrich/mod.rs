@@ -8,7 +8,7 @@ mod roles;
 mod users;
 
 pub(crate) use container::{Apptainer, CgroupInfo, Cgroups};
-pub(crate) use invocation::Invocation;
+pub(crate) use invocation::{Invocation, matches};
 pub(crate) use job::{job_of, job_of_cgroup};
 pub(crate) use proc::{ProcReader, ProcText, pairs};
 pub(crate) use roles::{Roles, own_file};
