@@ -229,7 +229,7 @@ pub(crate) struct Scan {
     /// Exit with 1 from this severity on; lesser findings are printed all the same
     #[arg(long, value_enum, default_value = "low", value_name = "SEVERITY")]
     pub(crate) fail_on: Threshold,
-    /// sha256 of files of any size, which reads every byte
+    /// SHA-256 and BLAKE3 of every file and of each tensor in it, which reads every byte
     #[arg(long)]
     pub(crate) digest: bool,
     /// YARA rules beside the built-in ones: a file, or a folder of .yar files; may be given more than once
@@ -241,6 +241,15 @@ pub(crate) struct Scan {
     /// Apply YARA rules to tensors as well, which reads every byte
     #[arg(long, conflicts_with = "no_yara")]
     pub(crate) yara_all: bool,
+    /// Keep the digests in this file, to compare with later; PATH is one file or folder
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+    /// Compare with a manifest of the same PATH: which tensors changed, which files came and went
+    #[arg(long, value_name = "FILE")]
+    pub(crate) baseline: Option<PathBuf>,
+    /// Do not read a file again whose inode, size and times are as in the baseline; only root can forge that
+    #[arg(long, requires = "baseline", conflicts_with_all = ["digest", "manifest"])]
+    pub(crate) quick: bool,
     /// Files judged at once; one a core where not given
     #[arg(long, default_value_t = 0, value_name = "N", hide_default_value = true)]
     pub(crate) threads: usize,

@@ -136,3 +136,114 @@ fn errors_in_rules_are_told_with_their_places_and_nothing_is_scanned() {
     let (code, _, told) = scan(&[&clean, "--yara", empty.path().to_str().unwrap()], b"");
     assert!(code == 2 && told.contains("no .yar"), "{told}");
 }
+
+/// A safetensors file of byte tensors.
+fn safetensors(tensors: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut at = 0;
+    let entries: Vec<String> = tensors
+        .iter()
+        .map(|(name, bytes)| {
+            let from = at;
+            at += bytes.len();
+            format!(r#""{name}":{{"dtype":"U8","shape":[{}],"data_offsets":[{from},{at}]}}"#, bytes.len())
+        })
+        .collect();
+    let header = format!("{{{}}}", entries.join(","));
+    let data = tensors.iter().flat_map(|(_, bytes)| bytes.iter().copied());
+    (header.len() as u64).to_le_bytes().into_iter().chain(header.into_bytes()).chain(data).collect()
+}
+
+#[test]
+fn a_baseline_names_the_tensor_that_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (models, manifest) = (folder.path().join("models"), folder.path().join("m.json"));
+    fs::create_dir(&models).unwrap();
+    write(&models, "a.safetensors", &safetensors(&[("embed", b"0000"), ("layers.17.down_proj", b"1111")]));
+    write(&models, "b.safetensors", &safetensors(&[("x", b"same")]));
+    write(&models, "gone.txt", b"hello\n");
+    let (models, manifest) = (models.to_str().unwrap(), manifest.to_str().unwrap());
+    let (code, _, notes) = scan(&[models, "--manifest", manifest], b"");
+    assert_eq!(code, 0, "{notes}");
+    let kept: Value = serde_json::from_slice(&fs::read(manifest).unwrap()).unwrap();
+    assert_eq!((&kept["schema"], &kept["complete"], &kept["files"][0]["path"]), (&"picket.manifest/1".into(), &true.into(), &"a.safetensors".into()));
+    assert_eq!(kept["files"][0]["tensors"][1]["name"], "layers.17.down_proj");
+    assert_eq!(scan(&[models, "--baseline", manifest], b"").0, 0);
+    assert_eq!(scan(&[models, "--baseline", manifest, "--quick"], b"").0, 0);
+
+    write(Path::new(models), "a.safetensors", &safetensors(&[("embed", b"0000"), ("layers.17.down_proj", b"1112")]));
+    write(Path::new(models), "new.txt", b"hello\n");
+    fs::remove_file(Path::new(models).join("gone.txt")).unwrap();
+    for arguments in [vec![models, "--baseline", manifest, "--format", "json"], vec![models, "--baseline", manifest, "--quick", "--format", "json"]] {
+        let (code, text, _) = scan(&arguments, b"");
+        let files: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((code, files.len()), (1, 4), "{text}");
+        let found =
+            |file: &Value| file["findings"].as_array().unwrap().iter().map(|finding| finding["rule_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+        let of = |name: &str| files.iter().find(|file| file["path"].as_str().unwrap().ends_with(name)).unwrap();
+        assert_eq!(found(of("a.safetensors")), ["PICKET-BSL-001"]);
+        assert_eq!(of("a.safetensors")["findings"][0]["evidence"]["key"], "layers.17.down_proj");
+        assert_eq!(of("a.safetensors")["baseline"]["changed"][0]["what"], serde_json::json!(["bytes"]));
+        assert!(found(of("b.safetensors")).is_empty());
+        assert_eq!((found(of("new.txt")), found(of("gone.txt"))), (vec!["PICKET-BSL-004".to_owned()], vec!["PICKET-BSL-005".to_owned()]));
+    }
+    let (_, text, notes) = scan(&[models, "--baseline", manifest], b"");
+    assert!(text.contains("layers.17.down_proj") && notes.contains("1 same, 1 changed, 1 added, 1 gone"), "{text}{notes}");
+}
+
+#[test]
+fn what_a_baseline_cannot_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let clean = write(folder.path(), "clean.pkl", b"\x80\x02N.");
+    let other = write(folder.path(), "other.json", br#"{"schema":"picket.manifest/9","files":[]}"#);
+    for arguments in [
+        vec![clean.as_str(), "--baseline", &other],
+        vec![&clean, "--baseline", "/nowhere/at/all"],
+        vec![&clean, &other, "--manifest", "/tmp/never-written.json"],
+        vec!["-", "--manifest", "/tmp/never-written.json"],
+        vec![&clean, "--quick"],
+        vec![&clean, "--manifest", "/nowhere/at/all.json"],
+    ] {
+        let (code, _, notes) = scan(&arguments, b"");
+        assert_eq!(code, 2, "{arguments:?}: {notes}");
+        assert!(notes.contains("error"), "{arguments:?}: {notes}");
+    }
+}
+
+#[test]
+fn digests_of_stdin_and_of_tensors() {
+    let file = safetensors(&[("w", b"abc")]);
+    let (code, text, _) = scan(&["-", "--digest", "--format", "json"], &file);
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(report["tensors"][0]["sha256"], "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    assert_eq!(report["tensors"][0]["blake3"], "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85");
+    assert_eq!(report["blake3"].as_str().unwrap().len(), 64);
+}
+
+#[test]
+fn ctrl_c_leaves_a_partial_result_that_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    // Sparse: no disk, and long enough to read that the signal comes first.
+    for number in 0..4 {
+        fs::File::create(folder.path().join(format!("{number}.bin"))).unwrap().set_len(16 << 30).unwrap();
+    }
+    write(folder.path(), "0.a.pkl", EVIL);
+    let child = Command::new(env!("CARGO_BIN_EXE_picketctl"))
+        .args(["scan", "--digest", "--threads", "1", "--format", "json"])
+        .arg(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let ran = child.wait_with_output().unwrap();
+    let text = String::from_utf8(ran.stdout).unwrap();
+    let files: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(files.len(), 5, "{text}");
+    assert!(files.iter().any(|file| file["incomplete"][0] == "the scan was stopped before this file"), "{text}");
+    assert!(files.iter().all(|file| file["verdict"] != "clean"), "{text}");
+    assert!(matches!(ran.status.code(), Some(1 | 2)), "{:?}", ran.status);
+}

@@ -1,5 +1,7 @@
 //! What a scan says about a file: the contract of `picketctl scan --format json`.
 
+use crate::digest::FileDigests;
+use crate::manifest::{Comparison, Stamp};
 use crate::rules::Rule;
 use crate::{Format, RulesApplied};
 use serde::Serialize;
@@ -19,6 +21,18 @@ pub struct Report {
     pub size: u64,
     /// Of the whole file, where the digest policy asked for it.
     pub sha256: Option<String>,
+    /// Of the file and of each tensor, where they were asked for: `blake3`, `tensors`, `tensors_incomplete`.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub digests: Option<FileDigests>,
+    /// How the file stands to the baseline, where one was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Comparison>,
+    /// What the file system said before and after it was read; nothing when it is no file, or changed meanwhile.
+    #[serde(skip)]
+    pub stamp: Option<Stamp>,
+    /// The scan was stopped before this file.
+    #[serde(skip)]
+    pub not_reached: bool,
     /// What the content is, whatever the name says.
     pub format: Format,
     /// The judgement over all findings.
@@ -260,6 +274,10 @@ impl Collected {
             path: path.to_owned(),
             size,
             sha256,
+            digests: None,
+            baseline: None,
+            stamp: None,
+            not_reached: false,
             format,
             verdict: found.min(read),
             findings: self.findings,
@@ -269,6 +287,30 @@ impl Collected {
             members: self.members,
             rules_applied: None,
         }
+    }
+}
+
+impl Report {
+    /// Adds a finding made after the scan.
+    pub(crate) fn found(&mut self, finding: Finding) {
+        self.verdict = self.verdict.min(finding.weight);
+        self.findings.push(finding);
+        self.findings.sort_by_key(|finding| (finding.weight, std::cmp::Reverse(finding.severity)));
+    }
+
+    /// Says after the scan that something was not read: the file is not clean any more.
+    pub fn not_whole(&mut self, reason: &str) {
+        self.completeness = Completeness::Partial;
+        self.verdict = self.verdict.min(Verdict::Unscannable);
+        let reason = printable(reason);
+        if !self.incomplete.contains(&reason) {
+            self.incomplete.push(reason);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn unread_nothing(path: &str, size: u64, format: Format) -> Self {
+        Collected::default().into_report(path, size, None, format)
     }
 }
 

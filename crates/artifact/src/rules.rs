@@ -38,6 +38,9 @@ const SECRETS: &[&str] = &["AML.T0055", "T1552.001"];
 // ATT&CK T1546.018 Python Startup Hooks.
 const START_UP: &[&str] = &["AML.T0011.001", "T1546.018"];
 
+// ATLAS AML.T0018 Manipulate AI Model, AML.T0020 Poison Training Data; ATT&CK T1565.001 Stored Data Manipulation.
+const MANIPULATED: &[&str] = &["AML.T0018", "AML.T0020", "T1565.001"];
+
 macro_rules! rules {
     ($($name:ident = $id:literal $severity:ident $verdict:ident $techniques:ident $title:literal;)*) => {
         $(
@@ -108,6 +111,11 @@ rules! {
     OBJECT_UNKNOWN = "PICKET-CFG-002" Low Suspicious UNTRUSTED "The configuration constructs an object from outside the framework";
     XML_ENTITY = "PICKET-XML-001" High Malicious REACHES_OUT "An XML external entity reads files or addresses";
     SECRET = "PICKET-SEC-001" Medium Suspicious SECRETS "The file holds what looks like a credential";
+    BASELINE_TENSOR_CHANGED = "PICKET-BSL-001" High Suspicious MANIPULATED "A tensor differs from the baseline";
+    BASELINE_TENSOR_SET = "PICKET-BSL-002" High Suspicious MANIPULATED "The baseline has other tensors";
+    BASELINE_CHANGED = "PICKET-BSL-003" Medium Suspicious MANIPULATED "The file differs from the baseline outside its tensors";
+    BASELINE_ADDED = "PICKET-BSL-004" Low Suspicious MANIPULATED "The file is not in the baseline";
+    BASELINE_REMOVED = "PICKET-BSL-005" Medium Suspicious MANIPULATED "A file of the baseline is gone";
     NOTEBOOK_COMMAND = "PICKET-NBK-001" High Malicious RUNS_CODE "A notebook cell fetches and runs code";
 }
 

@@ -25,6 +25,12 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// The scanned file itself.
+    pub(crate) fn of_file(name_hint: &str) -> Self {
+        let name = name_hint.rsplit('/').next().unwrap_or(name_hint).to_owned();
+        Self { member: String::new(), name, base: 0, depth: 0 }
+    }
+
     pub(crate) fn inside(&self, name: &str) -> Self {
         let separator = if self.member.is_empty() { "" } else { "!" };
         let last = name.rsplit(['/', '\\']).next().unwrap_or(name);
@@ -46,7 +52,13 @@ pub(crate) struct Scan<'o> {
     collected: Collected,
 }
 
-impl Scan<'_> {
+impl<'o> Scan<'o> {
+    pub(crate) fn new(options: &'o ScanOptions) -> Self {
+        let deadline = options.time_max.and_then(|time| Instant::now().checked_add(time));
+        let applied = RulesApplied { identity: options.region_rules.as_ref().map(|rules| rules.identity()).unwrap_or_default(), ..RulesApplied::default() };
+        Self { options, budget: Budget::new(options.limits.clone(), deadline), deadline, applied, collected: Collected::default() }
+    }
+
     pub(crate) fn add(&mut self, finding: Finding) {
         self.collected.add(finding, self.options.limits.findings);
     }
@@ -72,12 +84,8 @@ impl Scan<'_> {
 /// Scans one file. Nothing in it is loaded, unpickled or run.
 #[must_use]
 pub fn scan(source: &dyn Source, name_hint: &str, options: &ScanOptions) -> Report {
-    let deadline = options.time_max.and_then(|time| Instant::now().checked_add(time));
-    let applied = RulesApplied { identity: options.region_rules.as_ref().map(|rules| rules.identity()).unwrap_or_default(), ..RulesApplied::default() };
-    let budget = Budget::new(options.limits.clone(), deadline);
-    let mut scan = Scan { options, budget, deadline, applied, collected: Collected::default() };
-    let name = name_hint.rsplit('/').next().unwrap_or(name_hint).to_owned();
-    let place = Place { member: String::new(), name, base: 0, depth: 0 };
+    let mut scan = Scan::new(options);
+    let place = Place::of_file(name_hint);
     let format = examine(&mut scan, source, &place);
     let sha256 = if options.hash_up_to >= source.len() { digest(&mut scan, source, &place) } else { None };
     let mut report = scan.collected.into_report(name_hint, source.len(), sha256, format);

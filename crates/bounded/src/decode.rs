@@ -76,6 +76,36 @@ pub fn decode(codec: Codec, input: &dyn Source, budget: &mut Budget) -> Decoded 
     Decoded { bytes, consumed: cursor.position(), ending }
 }
 
+/// Inflates one stream and hands it out run by run: memory stays at one run whatever the size, so the cap is only about work.
+///
+/// Returns how many bytes were handed out and why it stopped; `sink` returns false to stop, which reads as [`Ending::OutOfTime`].
+pub fn decode_into(codec: Codec, input: &dyn Source, cap: u64, sink: &mut dyn FnMut(&[u8]) -> bool) -> (u64, Ending) {
+    let mut cursor = Cursor::new(input);
+    let mut stream = match open(codec, &mut cursor) {
+        Ok(stream) => stream,
+        Err(error) => return (0, Ending::Broken(error.to_string())),
+    };
+    let (mut total, mut run) = (0_u64, Vec::new());
+    loop {
+        run.clear();
+        // One byte above the cap tells a stream that ends there from one that goes on.
+        let wanted = RUN_BYTES.min(cap.saturating_sub(total).saturating_add(1));
+        let outcome = stream.as_mut().take(wanted).read_to_end(&mut run);
+        if total.saturating_add(run.len() as u64) > cap {
+            return (total, Ending::Capped);
+        }
+        total += run.len() as u64;
+        if !sink(&run) {
+            return (total, Ending::OutOfTime);
+        }
+        match outcome {
+            Ok(read) if (read as u64) < wanted => return (total, Ending::Complete),
+            Ok(_) => {}
+            Err(error) => return (total, Ending::Broken(error.to_string())),
+        }
+    }
+}
+
 fn open<'c>(codec: Codec, cursor: &'c mut Cursor<'_>) -> io::Result<Box<dyn Read + 'c>> {
     let dictionary_kib = u32::try_from(DICTIONARY_BYTES_MAX >> 10).unwrap_or(u32::MAX);
     Ok(match codec {

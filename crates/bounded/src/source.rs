@@ -44,6 +44,12 @@ impl FileSource {
         }
         Ok(Self { file, len: metadata.len() })
     }
+
+    /// The open file, to ask what the file system says of it.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
 }
 
 impl Source for FileSource {

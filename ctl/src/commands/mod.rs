@@ -2,6 +2,8 @@
 
 mod events;
 mod hosts;
+mod interrupt;
+mod manifest;
 mod reference;
 pub(crate) mod scan;
 mod server;

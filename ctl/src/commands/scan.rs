@@ -1,15 +1,21 @@
 //! `picketctl scan`: judges local artifacts; needs no server.
 
-use std::io::{IsTerminal as _, Write as _};
-use std::path::Path;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use picket_artifact::{Finding, Progress, RegionRules, Report, ScanOptions, Severity, Summary, Verdict, WalkOptions, sarif, scan, scan_paths};
-use picket_bounded::{MemorySource, read_to_cap};
+use picket_artifact::{
+    Baseline, Comparison, Finding, ManifestFile, Progress, RegionRules, Report, ScanOptions, Severity, Status, Summary, Verdict, WalkOptions, Watch, digest,
+    sarif, scan, scan_paths, tensor_index,
+};
+use picket_bounded::{MemorySource, Source, read_to_cap};
 use picket_yara::{Limits, RuleSet, built_in, read_packs};
 
+use super::interrupt;
+use super::manifest;
 use crate::cli::{Scan, Threshold};
 use crate::error::CtlError;
 use crate::output::{Format, Output, bytes, clean};
@@ -18,6 +24,8 @@ use crate::output::{Format, Output, bytes, clean};
 const STDIN_BYTES_MAX: u64 = 1 << 30;
 /// Findings of one file in the table; the rest is counted, and JSON has them all.
 const FINDINGS_SHOWN_MAX: usize = 10;
+/// How often the bar moves while one large file is read.
+const BAR_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Findings were made.
 const FOUND: u8 = 1;
@@ -28,7 +36,7 @@ const NOT_FINISHED: u8 = 2;
 pub(crate) fn run(arguments: &Scan, output: &Output) -> ExitCode {
     match scan_all(arguments, output) {
         Ok(code) => ExitCode::from(code),
-        Err(CtlError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(NOT_FINISHED),
+        Err(CtlError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(NOT_FINISHED),
         Err(error) => {
             // Errors of rules are one a line; a name in one of them cannot begin another.
             for (at, line) in error.to_string().lines().enumerate() {
@@ -40,21 +48,48 @@ pub(crate) fn run(arguments: &Scan, output: &Output) -> ExitCode {
 }
 
 fn scan_all(arguments: &Scan, output: &Output) -> Result<u8, CtlError> {
-    let mut options = ScanOptions { region_rules: content_rules(arguments)?, all_regions: arguments.yara_all, ..ScanOptions::default() };
-    if arguments.digest {
-        options.hash_up_to = u64::MAX;
-    }
-    let mut seen = Seen { output, threshold: arguments.fail_on, bar: bar(output), reports: Vec::new(), found: false, unread: false, failed: None };
+    let rules = content_rules(arguments)?;
     let (stdin, paths): (Vec<_>, Vec<_>) = arguments.paths.iter().cloned().partition(|path| path == Path::new("-"));
+    let root = manifest_root(arguments, &paths, !stdin.is_empty())?;
+    let baseline = match (&arguments.baseline, &root) {
+        (Some(file), Some(root)) => Some(Arc::new(Baseline::new(manifest::read(file)?, root, arguments.quick))),
+        _ => None,
+    };
+    let watch = Arc::new(Watch::default());
+    interrupt::on_ctrl_c(Arc::clone(&watch), "stopping after the files being read; again to quit at once");
+    let walk = WalkOptions {
+        scan: ScanOptions { region_rules: rules, all_regions: arguments.yara_all, ..ScanOptions::default() },
+        threads: arguments.threads,
+        digest: arguments.digest || arguments.manifest.is_some(),
+        baseline,
+        watch: Arc::clone(&watch),
+    };
+    let reading = walk.digest || walk.baseline.is_some();
+    let mut seen = Seen {
+        output,
+        threshold: arguments.fail_on,
+        bar: bar(output),
+        watch,
+        reading,
+        keep: root.filter(|_| arguments.manifest.is_some()),
+        files: Vec::new(),
+        reports: Vec::new(),
+        compared: [0; 5],
+        found: false,
+        unread: false,
+        failed: None,
+    };
     if !stdin.is_empty() {
-        let report = match read_to_cap(std::io::stdin().lock(), STDIN_BYTES_MAX) {
-            Ok(bytes) => scan(&MemorySource::new(bytes), "-", &options),
-            Err(error) => Report::unreadable("-", 0, &error.to_string()),
-        };
-        seen.take(report, Progress::default());
+        seen.take(from_stdin(&walk), Progress::default());
     }
-    let walk = WalkOptions { scan: options, threads: arguments.threads };
+    let ticking = seen.bar.clone().filter(|_| reading).map(|bar| Ticker::start(bar, Arc::clone(&seen.watch)));
     let summary = scan_paths(&paths, &walk, |report, progress| seen.take(report, progress));
+    drop(ticking);
+    if let Some(file) = &arguments.manifest {
+        let files = std::mem::take(&mut seen.files);
+        let complete = summary.not_reached == 0 && !summary.stopped && files.iter().all(|file| file.digests.is_some());
+        manifest::write(file, files, complete)?;
+    }
     seen.end(summary)
 }
 
@@ -75,11 +110,80 @@ fn with_source(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
+/// The one path that a manifest is about.
+fn manifest_root(arguments: &Scan, paths: &[PathBuf], stdin: bool) -> Result<Option<PathBuf>, CtlError> {
+    if arguments.manifest.is_none() && arguments.baseline.is_none() {
+        return Ok(None);
+    }
+    match paths {
+        [root] if !stdin => Ok(Some(root.clone())),
+        _ => Err(CtlError::Usage("--manifest and --baseline are about one PATH, a file or a folder".to_owned())),
+    }
+}
+
+fn from_stdin(walk: &WalkOptions) -> Report {
+    let source = match read_to_cap(io::stdin().lock(), STDIN_BYTES_MAX) {
+        Ok(bytes) => MemorySource::new(bytes),
+        Err(error) => return Report::unreadable("-", 0, &error.to_string()),
+    };
+    let mut report = scan(&source, "-", &walk.scan);
+    if walk.digest {
+        let nothing_beside = |_: &str| -> io::Result<Box<dyn Source>> { Err(io::Error::other("standard input has no folder")) };
+        match digest(&source, &tensor_index(&source, "-", &walk.scan), &nothing_beside, &walk.watch) {
+            Ok(digests) => {
+                report.sha256 = Some(digests.file.sha256.clone());
+                report.digests = Some(digests);
+            }
+            Err(error) => report.not_whole(&format!("no digest: {error}")),
+        }
+    }
+    report
+}
+
+/// Moves the bar by bytes read while no file ends.
+struct Ticker {
+    done: Arc<std::sync::atomic::AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(bar: ProgressBar, watch: Arc<Watch>) -> Self {
+        let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let end = Arc::clone(&done);
+        let thread = std::thread::spawn(move || {
+            while !end.load(Ordering::Relaxed) {
+                bar.set_position(watch.bytes.load(Ordering::Relaxed));
+                std::thread::park_timeout(BAR_EVERY);
+            }
+        });
+        Self { done, thread: Some(thread) }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A panic there only stops the bar.
+            let _ = thread.join();
+        }
+    }
+}
+
 /// What was seen so far, and how it is printed.
 struct Seen<'o> {
     output: &'o Output,
     threshold: Threshold,
     bar: Option<ProgressBar>,
+    watch: Arc<Watch>,
+    /// Every byte is read, so the bar counts bytes read and not bytes of files judged.
+    reading: bool,
+    /// The path whose manifest is to be written.
+    keep: Option<PathBuf>,
+    files: Vec<ManifestFile>,
+    /// Files by their standing to the baseline: same, changed, added, removed, unknown.
+    compared: [u64; 5],
     /// Kept for SARIF alone, which is one document.
     reports: Vec<Report>,
     found: bool,
@@ -91,12 +195,29 @@ impl Seen<'_> {
     fn take(&mut self, report: Report, progress: Progress) -> bool {
         self.found |= report.findings.iter().any(|finding| finding.severity >= self.threshold.severity());
         self.unread |= !report.incomplete.is_empty();
+        if let Some(root) = &self.keep {
+            self.files.push(ManifestFile::of(&report, root));
+        }
+        if let Some(Comparison { status, .. }) = &report.baseline {
+            let column = match status {
+                Status::Same | Status::SameByStamp => 0,
+                Status::Changed => 1,
+                Status::Added => 2,
+                Status::Removed => 3,
+                Status::Unknown => 4,
+            };
+            self.compared.iter_mut().skip(column).take(1).for_each(|count| *count += 1);
+        }
         if let Some(bar) = &self.bar {
             bar.set_length(progress.bytes_total);
-            bar.set_position(progress.bytes);
+            if !self.reading {
+                bar.set_position(progress.bytes);
+            }
             bar.set_message(format!("{} of {} files", progress.files, progress.files_total));
         }
         let printed = match (self.output.format, &self.bar) {
+            // One line at the end counts them; JSON names each.
+            (Format::Table, _) if report.not_reached => Ok(()),
             (Format::Sarif, _) => {
                 self.reports.push(report);
                 Ok(())
@@ -128,6 +249,13 @@ impl Seen<'_> {
                 summary.unscannable,
                 summary.clean
             ));
+            if self.reading && self.compared.iter().any(|count| *count > 0) {
+                let [same, changed, added, removed, unknown] = self.compared;
+                self.output.note(&format!("against the baseline: {same} same, {changed} changed, {added} added, {removed} gone, {unknown} not comparable"));
+            }
+        }
+        if summary.not_reached > 0 {
+            self.output.note(&format!("stopped: {} of {} files were not judged; this result is partial", summary.not_reached, summary.progress.files_total));
         }
         Ok(match (self.found, self.unread) {
             (true, _) => FOUND,
@@ -139,7 +267,7 @@ impl Seen<'_> {
 
 /// On a terminal, and only there.
 fn bar(output: &Output) -> Option<ProgressBar> {
-    if !std::io::stderr().is_terminal() || output.format == Format::Jsonl {
+    if !io::stderr().is_terminal() || output.format == Format::Jsonl {
         return None;
     }
     let bar = ProgressBar::new(0);
@@ -152,7 +280,7 @@ fn print(output: &Output, report: &Report) -> Result<(), CtlError> {
         let value = serde_json::to_value(report).map_err(|error| CtlError::Output(error.into()))?;
         return output.json_line(&value);
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     let verdict = match report.verdict {
         Verdict::Malicious => "MALICIOUS",
         Verdict::Suspicious => "suspicious",
@@ -170,10 +298,19 @@ fn print(output: &Output, report: &Report) -> Result<(), CtlError> {
     for reason in &report.incomplete {
         writeln!(out, "    not read: {}", clean(reason))?;
     }
+    if let Some(digests) = &report.digests {
+        writeln!(out, "    sha256 {}\n    blake3 {}", digests.file.sha256, digests.file.blake3)?;
+        for reason in &digests.incomplete {
+            writeln!(out, "    no digest: {}", clean(reason))?;
+        }
+        if !digests.tensors.is_empty() {
+            writeln!(out, "    {} tensors have digests (--format json or --manifest shows them)", digests.tensors.len())?;
+        }
+    }
     Ok(())
 }
 
-fn print_finding(out: &mut impl std::io::Write, finding: &Finding) -> Result<(), CtlError> {
+fn print_finding(out: &mut impl io::Write, finding: &Finding) -> Result<(), CtlError> {
     let evidence = &finding.evidence;
     let severity = match finding.severity {
         Severity::Critical => "critical",

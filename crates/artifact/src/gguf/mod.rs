@@ -2,6 +2,7 @@
 //! by what they do.
 
 mod parser;
+mod tensors;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use crate::rules;
 use crate::scan::{Claim, Place, Scan};
 use parser::{Fault, FaultKind, Model};
 use picket_bounded::Source;
+pub(crate) use tensors::tensors;
 
 /// Faults shown of one file.
 const FAULTS_SHOWN_MAX: usize = 20;
@@ -25,7 +27,7 @@ pub(crate) fn examine_gguf(scan: &mut Scan<'_>, source: &dyn Source, place: &Pla
     }
     let mut end = source.len();
     match outcome {
-        Ok(start) => end = tensors(&mut model, start, source.len()).unwrap_or(end),
+        Ok(start) => end = places(&mut model, start, source.len()).unwrap_or(end),
         Err(Fault { offset, kind, explanation }) => match kind {
             FaultKind::Overflow => scan.add(Finding::new(&rules::STRUCTURE_OVERFLOW, &place.member, explanation).at(place.base.saturating_add(offset))),
             FaultKind::Malformed => scan.add(Finding::new(&rules::STRUCTURE_MALFORMED, &place.member, explanation).at(place.base.saturating_add(offset))),
@@ -52,7 +54,7 @@ pub(crate) fn examine_gguf(scan: &mut Scan<'_>, source: &dyn Source, place: &Pla
 }
 
 /// Checks the tensors' places; returns where the last ends, when every size is known.
-fn tensors(model: &mut Model, data: u64, len: u64) -> Option<u64> {
+fn places(model: &mut Model, data: u64, len: u64) -> Option<u64> {
     let mut ranges: Vec<(u64, u64, String)> = Vec::new();
     let mut known = true;
     for tensor in &model.tensors {

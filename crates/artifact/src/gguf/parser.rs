@@ -34,6 +34,9 @@ impl Default for Model {
 #[derive(Debug)]
 pub(super) struct Tensor {
     pub(super) name: String,
+    /// ggml's number of the element type.
+    pub(super) kind: u32,
+    pub(super) shape: Vec<u64>,
     pub(super) offset: u64,
     /// Nothing when the type is unknown.
     pub(super) bytes: Option<u64>,
@@ -211,8 +214,10 @@ impl Parser<'_, '_> {
             return Err(Fault::overflow(at, format!("The tensor {name} has {dimensions} dimensions; readers reserve room for {DIMENSIONS_MAX}.")));
         }
         let mut elements = Some(1_u64);
+        let mut shape = Vec::new();
         for _ in 0..dimensions {
             let length = self.size()?;
+            shape.push(length);
             elements = elements.and_then(|elements| elements.checked_mul(length));
         }
         let kind = self.u32()?;
@@ -224,7 +229,7 @@ impl Parser<'_, '_> {
         if elements.is_some() && block(kind).is_some() && bytes.is_none() {
             model.faults.push(Fault::overflow(at, format!("The size of {name} does not fit 64 bits.")));
         }
-        Ok(Tensor { name, offset, bytes, at })
+        Ok(Tensor { name, kind, shape, offset, bytes, at })
     }
 }
 

@@ -1,7 +1,9 @@
 //! HDF5: Keras models and weights. What matters is the architecture in an attribute, and what leads to other files; the
 //! elements of data sets are not read.
 
+mod dataset;
 mod parser;
+mod tensors;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +15,7 @@ use crate::rules;
 use crate::scan::{Claim, Place, Scan, examine};
 pub(crate) use parser::find;
 use picket_bounded::{BoundedError, Source, Window, read_range};
+pub(crate) use tensors::tensors;
 
 /// Findings of one kind.
 const SHOWN_MAX: usize = 20;

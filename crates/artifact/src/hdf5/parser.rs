@@ -1,6 +1,7 @@
 //! HDF5 metadata (File Format Specification 3.0): superblocks 0 to 3, object headers 1 and 2, groups by symbol table or link
 //! message, attributes with fixed or variable text, and what names other files. Data sets are not read.
 
+use super::dataset::{self, Dataset};
 use picket_bounded::{BoundedError, Budget, Cursor, Reader, Source, read_range};
 use std::collections::HashSet;
 
@@ -24,6 +25,10 @@ pub(super) struct File {
     pub(super) external_links: Vec<(String, String)>,
     /// Data set path and the file its elements stand in.
     pub(super) external_data: Vec<(String, String)>,
+    /// Type, extent and place of each data set.
+    pub(super) datasets: Vec<Dataset>,
+    /// Where addresses count from.
+    pub(super) base: u64,
     /// What was not read, or contradicts the format.
     pub(super) unread: Vec<String>,
     /// Where the superblock says the file ends.
@@ -43,6 +48,8 @@ struct Parser<'p, 's> {
     kept: u64,
     /// Objects to visit: address and path.
     queue: Vec<(u64, String)>,
+    /// What the object being read says about a data set.
+    dataset: Dataset,
 }
 
 type Parsed<T> = Result<T, BoundedError>;
@@ -58,7 +65,18 @@ pub(crate) fn find(source: &dyn Source) -> Option<u64> {
 
 /// Reads a file whose superblock is at `at`.
 pub(super) fn parse(source: &dyn Source, at: u64, budget: &mut Budget) -> Parsed<File> {
-    let mut parser = Parser { source, budget, file: File::default(), base: at, address: 8, length: 8, seen: HashSet::new(), kept: 0, queue: Vec::new() };
+    let mut parser = Parser {
+        source,
+        budget,
+        file: File::default(),
+        base: at,
+        address: 8,
+        length: 8,
+        seen: HashSet::new(),
+        kept: 0,
+        queue: Vec::new(),
+        dataset: Dataset::default(),
+    };
     let root = parser.superblock()?;
     parser.queue.push((root, String::new()));
     while let Some((address, path)) = parser.queue.pop() {
@@ -71,11 +89,12 @@ pub(super) fn parse(source: &dyn Source, at: u64, budget: &mut Budget) -> Parsed
         }
         parser.budget.spend_steps(1)?;
         match parser.object(address, &path) {
-            Ok(()) => {}
+            Ok(()) => parser.keep_dataset(path),
             Err(BoundedError::Io(error)) => return Err(BoundedError::Io(error)),
             Err(error) => parser.unread(&format!("the object {path}/ is broken: {error}")),
         }
     }
+    parser.file.base = parser.base;
     Ok(parser.file)
 }
 
@@ -148,7 +167,15 @@ impl Parser<'_, '_> {
         Ok(root)
     }
 
+    fn keep_dataset(&mut self, path: String) {
+        let dataset = std::mem::take(&mut self.dataset);
+        if dataset.layout.is_some() {
+            self.file.datasets.push(Dataset { path, ..dataset });
+        }
+    }
+
     fn object(&mut self, address: u64, path: &str) -> Parsed<()> {
+        self.dataset = Dataset::default();
         let head = self.block_up_to(address, 64)?;
         if head.starts_with(b"OHDR") { self.object_v2(address, &head, path) } else { self.object_v1(address, &head, path) }
     }
@@ -227,6 +254,8 @@ impl Parser<'_, '_> {
                     self.unread(&format!("the dense storage of {path}/"));
                 }
             }
+            // A shared type stands in an object of its own.
+            0x01 | 0x03 | 0x08 if flags & 2 == 0 => dataset::message(&mut self.dataset, kind, body, self.address, self.length)?,
             0x06 => self.link(&mut reader, path)?,
             0x07 => self.external_files(&mut reader, path)?,
             0x0c => self.attribute(&mut reader, path)?,

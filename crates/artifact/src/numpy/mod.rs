@@ -1,6 +1,7 @@
 //! NumPy `.npy` arrays: the header by its grammar, the size by the header, and the pickle where the elements are objects.
 
 mod parser;
+mod tensors;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,7 @@ use crate::rules;
 use crate::scan::{Claim, Place, Scan};
 use parser::{Element, Header, HeaderError};
 use picket_bounded::{BoundedError, Cursor, Source, Window};
+pub(crate) use tensors::{first, tensors};
 
 /// Arrays saved one after another into one file, which NumPy allows.
 const ARRAYS_MAX: u32 = 100_000;
@@ -47,7 +49,7 @@ fn array(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, at: u64) -> Op
             return None;
         }
     };
-    let Header { element, shape, data } = header;
+    let Header { element, shape, data, .. } = header;
     let size = match element {
         Element::Object => {
             let rest = Window::new(source, data, source.len() - data);

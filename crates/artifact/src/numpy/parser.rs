@@ -18,6 +18,8 @@ pub(super) enum Element {
 #[derive(Debug)]
 pub(super) struct Header {
     pub(super) element: Element,
+    /// The element type as NumPy writes it; `structured` for one with fields.
+    pub(super) dtype: String,
     pub(super) shape: Vec<u64>,
     /// Offset of the elements.
     pub(super) data: u64,
@@ -68,7 +70,11 @@ pub(super) fn header(source: &dyn Source) -> Result<Header, HeaderError> {
         }
     }
     let Some(element) = element(descr, 8) else { return malformed("descr is no element type") };
-    Ok(Header { element, shape: lengths, data: cursor.position() })
+    let dtype = match descr {
+        Literal::Text(text) => text.clone(),
+        _ => "structured".to_owned(),
+    };
+    Ok(Header { element, dtype, shape: lengths, data: cursor.position() })
 }
 
 /// Size of a type description; structured types are lists of (name, type[, shape]).

@@ -1,6 +1,7 @@
 //! ONNX: every operator, and every tensor that may be read from another file, in graphs, attributes, functions and training
 //! information alike.
 
+mod tensors;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use crate::rules;
 use crate::scan::{Claim, Place, Scan};
 use picket_bounded::{BoundedError, Cursor, Source};
 use std::collections::HashSet;
+pub(crate) use tensors::tensors;
 
 /// Graphs inside attributes inside graphs; loops and conditions nest a few.
 const DEPTH_MAX: u32 = 32;

@@ -50,6 +50,42 @@ pub(super) struct Machine<'c, 's> {
     pub(super) heap: Heap,
     frame_end: Option<u64>,
     opcodes: u64,
+    /// What was put into containers, in full, where the caller asked for it; the heap keeps only what judgement needs.
+    pub(super) filled: Option<Filled>,
+    /// What STOP hands over.
+    pub(super) result: Option<Value>,
+}
+
+/// Items put into objects, by the object's index in the heap.
+#[derive(Default)]
+pub(super) struct Filled {
+    items: HashMap<u32, Vec<Value>>,
+    count: usize,
+    /// More was put than is kept.
+    pub(super) cut: bool,
+}
+
+impl Filled {
+    /// Items kept of one pickle, 32 bytes each: a checkpoint has some ten thousand tensors, a vocabulary a million words.
+    const ITEMS_MAX: usize = 2 << 20;
+
+    /// Everything put into `target`, keys and values in turn for a dictionary.
+    pub(super) fn of(&self, target: Value) -> &[Value] {
+        match target {
+            Value::Node(index) => self.items.get(&index).map(Vec::as_slice).unwrap_or_default(),
+            _ => &[],
+        }
+    }
+
+    fn add(&mut self, target: Value, items: &[Value]) {
+        let Value::Node(index) = target else { return };
+        if self.count + items.len() > Self::ITEMS_MAX {
+            self.cut = true;
+            return;
+        }
+        self.count += items.len();
+        self.items.entry(index).or_default().extend_from_slice(items);
+    }
 }
 
 /// Memo keys are small and dense; the default hash costs more than the rest of a step. Keys chosen to collide cost at most
@@ -83,7 +119,17 @@ impl std::hash::Hasher for FastHasher {
 
 impl<'c, 's> Machine<'c, 's> {
     pub(super) fn new(cursor: &'c mut Cursor<'s>) -> Self {
-        Self { cursor, stack: Vec::new(), marks: Vec::new(), memo: HashMap::default(), heap: Heap::default(), frame_end: None, opcodes: 0 }
+        Self {
+            cursor,
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: HashMap::default(),
+            heap: Heap::default(),
+            frame_end: None,
+            opcodes: 0,
+            filled: None,
+            result: None,
+        }
     }
 
     /// Opcodes executed.
@@ -156,7 +202,7 @@ impl<'c, 's> Machine<'c, 's> {
             op::POP_MARK => self.pop_mark().map(|_| ()),
             op::DUP => self.top().and_then(|top| self.push(top)),
             op::STOP => {
-                self.pop()?;
+                self.result = Some(self.pop()?);
                 Err(Fault::Stop)
             }
             op::PROTO => match self.cursor.u8()? {
@@ -299,6 +345,9 @@ impl<'c, 's> Machine<'c, 's> {
             }
             _ => self.heap.tuple(&items),
         };
+        if let (Some(filled), op::LIST | op::DICT) = (&mut self.filled, code) {
+            filled.add(value, &items);
+        }
         self.push(value)
     }
 
@@ -312,6 +361,9 @@ impl<'c, 's> Machine<'c, 's> {
             _ => self.pop_mark()?,
         };
         let target = self.top()?;
+        if let Some(filled) = &mut self.filled {
+            filled.add(target, &items);
+        }
         if matches!(code, op::SETITEM | op::SETITEMS) {
             if items.len() % 2 != 0 {
                 return broken("a key without a value");

@@ -12,6 +12,7 @@ mod machine;
 pub(crate) mod opcodes;
 pub(crate) mod policy;
 mod render;
+mod tensors;
 #[cfg(test)]
 pub(crate) mod tests;
 mod value;
@@ -23,6 +24,7 @@ use crate::scan::{Place, Scan, examine};
 use judge::{Judge, Nested, Storage};
 use machine::{End, Machine};
 use picket_bounded::{Cursor, Source, Window};
+pub(crate) use tensors::{attach, legacy_tensors, views};
 
 /// The first pickle of a legacy `torch.save` file: the number 0x1950a86a20f9469cfc6c.
 pub(crate) const TORCH_MAGIC: &[u8] = &[0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, b'.'];

@@ -2,6 +2,7 @@
 //! breaks its rules is built for a reader that does not check them, or carries something else.
 
 mod parser;
+mod tensors;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,7 @@ use crate::rules::{self, Rule};
 use crate::scan::{Claim, Place, Scan};
 use parser::Tensor;
 use picket_bounded::{Cursor, Source};
+pub(crate) use tensors::tensors;
 
 /// The reference implementation refuses longer headers.
 const HEADER_BYTES_MAX: u64 = 100_000_000;

@@ -15,7 +15,7 @@ pub(super) struct Header {
 pub(super) struct Tensor {
     pub(super) name: String,
     pub(super) dtype: String,
-    shape: Vec<u64>,
+    pub(super) shape: Vec<u64>,
     pub(super) start: u64,
     pub(super) end: u64,
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod limits;
 mod parser;
+mod tensors;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -19,6 +20,7 @@ pub(crate) use parser::find_end;
 use parser::{Archive, Entry};
 use picket_bounded::{Codec, Ending, MemorySource, Source, Window, crc32, decode, read_range};
 use std::collections::{HashMap, HashSet};
+pub(crate) use tensors::tensors;
 
 /// A symlink's target is a path.
 const LINK_BYTES_MAX: u64 = 4096;

@@ -1,0 +1,141 @@
+//! The tensor table of each format, and digests over a file that changes while it is read.
+//!
+//! `tests/data/tensors` holds pickles written by CPython's pickler in the form of `torch.save`: `a.weight` (2×3) with the view
+//! `a.row`, `b`, and beside a dictionary of 100 numbers the view `late` of `b`; `legacy_head` has the five pickles of the old form.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails here is a test that fails")]
+
+use picket_artifact::{Data, Run, ScanOptions, TensorIndex, Verdict, WalkOptions, scan_paths, tensor_index};
+use proptest::prelude::*;
+use std::fs;
+use std::io::Write as _;
+
+const STATE: &[u8] = include_bytes!("data/tensors/state.pkl");
+const LEGACY: &[u8] = include_bytes!("data/tensors/legacy_head.bin");
+
+fn index(bytes: &[u8]) -> TensorIndex {
+    tensor_index(&bytes, "model", &ScanOptions::default())
+}
+
+/// A stored zip, as `torch.save` makes it.
+fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let (mut out, mut directory) = (Vec::new(), Vec::new());
+    for (name, body) in members {
+        let start = u32::try_from(out.len()).unwrap();
+        let (size, name_len) = (u32::try_from(body.len()).unwrap().to_le_bytes(), u16::try_from(name.len()).unwrap().to_le_bytes());
+        let crc = crc32(body).to_le_bytes();
+        out.extend([&b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0"[..], &crc, &size, &size, &name_len, &[0, 0], name.as_bytes(), body].concat());
+        let tail = [&[0; 12][..], &start.to_le_bytes()].concat();
+        directory.extend([&b"PK\x01\x02\x14\0\x14\0\0\0\0\0\0\0\0\0"[..], &crc, &size, &size, &name_len, &tail, name.as_bytes()].concat());
+    }
+    let (at, size, count) = (u32::try_from(out.len()).unwrap(), u32::try_from(directory.len()).unwrap(), u16::try_from(members.len()).unwrap().to_le_bytes());
+    out.extend(directory);
+    out.extend([&b"PK\x05\x06\0\0\0\0"[..], &count, &count, &size.to_le_bytes(), &at.to_le_bytes(), &[0, 0]].concat());
+    out
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 }))
+}
+
+fn named(index: &TensorIndex) -> Vec<(&str, &str, Vec<u64>)> {
+    index.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.dtype.as_str(), tensor.shape.clone())).collect()
+}
+
+fn bytes<'b>(file: &'b [u8], index: &TensorIndex, name: &str) -> &'b [u8] {
+    let tensor = index.tensors.iter().find(|tensor| tensor.name == name).unwrap();
+    let Data::Runs(runs) = &tensor.data else { panic!("{name} is elsewhere") };
+    let Run { offset, len } = runs[0];
+    &file[usize::try_from(offset).unwrap()..usize::try_from(offset + len).unwrap()]
+}
+
+#[test]
+fn names_and_places_of_a_torch_zip() {
+    let (zero, one): (Vec<u8>, Vec<u8>) = ((0..24).collect(), (100..108).collect());
+    let file = zip(&[("m/data.pkl", STATE), ("m/data/0", &zero), ("m/data/1", &one), ("m/data/9", b"no tensor")]);
+    let found = index(&file);
+    assert_eq!(
+        named(&found),
+        [
+            ("state.a.weight", "Float", vec![2, 3]),
+            ("state.a.row", "Float", vec![3]),
+            ("state.b", "Float", vec![2]),
+            ("late", "Float", vec![1, 2]),
+            ("storage:9", "bytes", vec![9]),
+        ]
+    );
+    assert!(found.incomplete.is_empty(), "{:?}", found.incomplete);
+    assert_eq!((bytes(&file, &found, "state.a.weight"), bytes(&file, &found, "state.a.row")), (&zero[..], &zero[12..]));
+    assert_eq!((bytes(&file, &found, "late"), bytes(&file, &found, "storage:9")), (&one[..], &b"no tensor"[..]));
+}
+
+#[test]
+fn a_storage_that_is_short_or_missing_is_said() {
+    let file = zip(&[("m/data.pkl", STATE), ("m/data/0", &[0; 20])]);
+    let found = index(&file);
+    assert!(found.tensors.is_empty(), "{:?}", named(&found));
+    assert_eq!(found.incomplete.len(), 4, "{:?}", found.incomplete);
+}
+
+#[test]
+fn the_old_torch_form_by_the_order_of_its_keys() {
+    let mut file = LEGACY.to_vec();
+    let (one, zero): (Vec<u8>, Vec<u8>) = ((100..108).collect(), (0..24).collect());
+    file.extend([&2_u64.to_le_bytes()[..], &one, &6_u64.to_le_bytes(), &zero].concat());
+    let found = index(&file);
+    assert_eq!((bytes(&file, &found, "state.b"), bytes(&file, &found, "state.a.weight")), (&one[..], &zero[..]));
+    // The third key belongs to no storage that the pickle names, so its size is not known.
+    assert_eq!(found.incomplete.len(), 1, "{:?}", found.incomplete);
+}
+
+#[test]
+fn a_file_that_grows_while_it_is_read_is_not_clean() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("growing.npy");
+    let header = format!("{:<117}\n", "{'descr': '|u1', 'fortran_order': False, 'shape': (268435456,), }");
+    let mut file = fs::File::create(&path).unwrap();
+    file.write_all(&[b"\x93NUMPY\x01\0", &118_u16.to_le_bytes()[..], header.as_bytes()].concat()).unwrap();
+    file.set_len(128 + (256 << 20)).unwrap();
+    let options = WalkOptions { digest: true, threads: 1, ..WalkOptions::default() };
+    let watch = std::sync::Arc::clone(&options.watch);
+    let report = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // The pass has begun and is far from its end.
+            while watch.bytes.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+                std::thread::yield_now();
+            }
+            file.write_all(b"another weight").unwrap();
+        });
+        let mut found = None;
+        scan_paths(std::slice::from_ref(&path), &options, |report, _| {
+            found = Some(report);
+            true
+        });
+        found.unwrap()
+    });
+    assert_eq!((report.verdict, report.digests.is_some(), report.sha256), (Verdict::Unscannable, false, None));
+    assert_eq!(report.incomplete, ["the file changed while it was read"]);
+}
+
+proptest! {
+    /// Whatever stands in the file, the table ends and names only places that arithmetic allows.
+    #[test]
+    fn damaged_tables_end(at in 0_usize..600, value in any::<u8>(), cut in 0_usize..900) {
+        let mut file = zip(&[("m/data.pkl", STATE), ("m/data/0", &[1; 24]), ("m/data/1", &[2; 8])]);
+        if let Some(byte) = file.get_mut(at) {
+            *byte = value;
+        }
+        file.truncate(file.len().saturating_sub(cut % 64));
+        let found = index(&file);
+        for tensor in found.tensors {
+            if let Data::Runs(runs) = tensor.data {
+                prop_assert!(runs.iter().all(|run| run.offset.checked_add(run.len).is_some()));
+            }
+        }
+        let mut old = LEGACY.to_vec();
+        if let Some(byte) = old.get_mut(at) {
+            *byte = value;
+        }
+        index(&old);
+    }
+}
