@@ -15,8 +15,8 @@ build: ## Build every program, unoptimised but for the dependencies
 	@scripts/build.sh
 test: ## Everything that must pass, from a fresh clone; names what it skipped and why
 	@scripts/test.sh
-bench: ## Take the figures, beside their peers, one JSON object a figure [ONLY=name]
-	@ONLY='$(ONLY)' scripts/bench.sh
+bench: ## Take the figures, beside their peers, one JSON object a figure [ONLY=name] [PROFILE=release]
+	@ONLY='$(ONLY)' PROFILE='$(PROFILE)' scripts/bench.sh
 fmt: ## Format the sources
 	@cargo fmt --all
 lint: ## Format check, lints as errors, rules of the tree
