@@ -68,7 +68,7 @@ struct inode {
 	loff_t i_size;
 	struct hlist_head i_dentry;
 };
-union shortname_store { unsigned char string[40]; };
+union shortname_store { unsigned char string[40]; unsigned long words[5]; };
 struct dentry {
 	struct hlist_bl_node d_hash;
 	union shortname_store d_shortname;
@@ -84,7 +84,7 @@ struct path { struct vfsmount *mnt; struct dentry *dentry; };
 struct file { fmode_t f_mode; struct inode *f_inode; unsigned int f_flags; struct path f_path; void *private_data; file_ref_t f_ref; };
 struct file___counted { atomic_long_t f_count; }; /* before 6.13 */
 struct fdtable { unsigned int max_fds; struct file **fd; unsigned long *open_fds; };
-struct files_struct { atomic_t count; struct fdtable *fdt; };
+struct files_struct { atomic_t count; struct fdtable *fdt; struct file *fd_array[64]; };
 struct fs_struct { struct path root; struct path pwd; };
 struct ns_common { unsigned int inum; };
 struct user_namespace { struct ns_common ns; };

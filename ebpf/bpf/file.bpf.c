@@ -2,7 +2,7 @@
 /*
  * Files: open, close after write, rename, unlink of watched files.
  *
- * Hooks: the exits and entries of the system calls, reached through the dispatcher in syscalls.bpf.c, and the end of tasks. Opens are judged by the
+ * Hooks: the exits of the system calls, reached through the dispatcher in syscalls.bpf.c, and the end of tasks. Opens are judged by the
  * file that the call returned, looked up through its descriptor. Rejected: reading the path argument at entry (another thread can change it
  * after we read it); fentry/security_file_open for opens (sees refused opens as well, and no more successful ones than this, save io_uring).
  * For the choice behind close, rename and unlink see writers.h and names.h; for the filter watch.h.
@@ -17,35 +17,44 @@
  */
 #include "file.h"
 #include "names.h"
-#include "syscalls.h"
+#include "quick.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 SEC("tp_btf/sys_exit")
 int BPF_PROG(sys_exit_open, struct pt_regs *regs, long ret)
 {
-	return ret < 0 ? 0 : file__open(ret);
-}
-
-SEC("tp_btf/sys_enter")
-int BPF_PROG(sys_enter_close, struct pt_regs *regs, long nr)
-{
-	return file__close(syscall__first_argument(regs));
-}
-
-SEC("tp_btf/sys_enter")
-int BPF_PROG(sys_enter_dup2, struct pt_regs *regs, long nr)
-{
-	u64 from = syscall__first_argument(regs), over = syscall__second_argument(regs);
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	return from == over || !fd__file(task, from) ? 0 : file__close(over); /* the call does nothing, or fails */
+	return ret < 0 || quick__descriptor_is_unwatched(task, ret) ? 0 : file__open(task, ret);
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(sys_exit_close, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return descriptor__closed(task, syscall__first_argument(task, regs));
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(sys_exit_dup, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return ret < 0 || !syscall__duplicates(task, regs) ? 0 : descriptor__duplicated(task, ret);
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(sched_process_fork_files, struct task_struct *parent, struct task_struct *child)
+{
+	return holder__forked(parent->tgid, child->tgid);
 }
 
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(sched_process_exit_files, struct task_struct *task)
 {
-	return file__task_exit(task);
+	return holders__may_include(task->tgid) ? file__task_exit(task) : 0;
 }
 
 SEC("iter/bpf_map_elem")
@@ -59,28 +68,10 @@ int sweep_writers(struct bpf_iter__bpf_map_elem *ctx)
 	return writer__sweep(*key, writer);
 }
 
-SEC("tp_btf/sys_enter")
-int BPF_PROG(sys_enter_rename, struct pt_regs *regs, long nr)
-{
-	return naming__begin(NAMING_RENAME);
-}
-
-SEC("tp_btf/sys_enter")
-int BPF_PROG(sys_enter_unlink, struct pt_regs *regs, long nr)
-{
-	return naming__begin(NAMING_UNLINK);
-}
-
-SEC("tp_btf/sys_enter")
-int BPF_PROG(sys_enter_link, struct pt_regs *regs, long nr)
-{
-	return naming__begin(NAMING_LINK);
-}
-
 SEC("tp_btf/sys_exit")
 int BPF_PROG(sys_exit_naming, struct pt_regs *regs, long ret)
 {
-	return naming__end(ret, FILE_SLOT_RENAME);
+	return naming__call_ended(regs, ret);
 }
 
 SEC("tp_btf/inode_set_ctime_to_ts")

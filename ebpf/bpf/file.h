@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The file record and the open probe; see file.bpf.c. */
 #pragma once
+#include "holders.h"
 #include "watch.h"
 
 /* Slots of file_scratch: one for each program, since another task's program may run in the middle of one. */
@@ -135,8 +136,8 @@ static __always_inline void file__describe(struct file_scratch *scratch, struct 
 
 #include "writers.h"
 
-/* A file that was just opened: recorded where it is watched. */
-static __always_inline int file__opened(struct file *file, u32 slot)
+/* A file that was just opened: recorded where it is watched. The descriptor is negative where it is not known (yet). */
+static __always_inline int file__opened(struct file *file, s64 fd, u32 slot)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct watch_config *config = watch__config();
@@ -169,6 +170,9 @@ static __always_inline int file__opened(struct file *file, u32 slot)
 	file__describe(scratch, &view, &subject, verdict.id, EVENT_FILE_OPEN, slot);
 	/* An unnamed temporary file is always new; the kernel sets FMODE_CREATED only where a name was made. */
 	scratch->event.created = (view.mode & FMODE_CREATED) || (view.flags & O_TMPFILE_BIT);
+	holder__mark(task->tgid);
+	if (fd >= 0)
+		descriptor__note(task, fd, (u64)file);
 	if (view.mode & FMODE_WRITE)
 		writer__opened(file, &view, &scratch->event.header.task, verdict.id, slot == FILE_SLOT_OPEN ? FILE_SLOT_REUSE : FILE_SLOT_REUSE_ROOT);
 	file__submit(scratch);
@@ -180,12 +184,12 @@ unreadable:
 }
 
 /* The descriptor that an open call returned. */
-static __always_inline int file__open(long fd)
+static __always_inline int file__open(struct task_struct *task, long fd)
 {
-	struct file *file = fd__file(bpf_get_current_task_btf(), fd);
+	struct file *file = fd__file(task, fd);
 
 	if (file)
-		return file__opened(file, FILE_SLOT_OPEN);
+		return file__opened(file, fd, FILE_SLOT_OPEN);
 	counter__add(COUNTER_E_FILE); /* closed by another thread before the call returned */
 	return 0;
 }

@@ -16,6 +16,7 @@
 #include "file.h"
 #include "names.h"
 #include "network.h"
+#include "quick.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -23,12 +24,16 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 static __always_inline int opened(struct file *file, u32 slot)
 {
+	struct watch_config *config = watch__config();
+
 	/* An error pointer lies in the last page. */
 	if ((u64)file >= -4095UL || !file)
 		return 0;
 	if (file->f_flags & FMODE_EXEC_FLAG)
 		return 0;
-	return file__opened(file, slot);
+	if (config && quick__is_unwatched(config, file))
+		return 0;
+	return file__opened(file, -1, slot);
 }
 
 SEC("fexit/do_filp_open")

@@ -2,8 +2,8 @@
 /*
  * Rename and unlink: which dentry a successful call moved or removed.
  *
- * The call's own arguments are user memory that another thread can rewrite, so they are never read. Between the call's entry and its
- * exit the kernel shows the objects it works on, to one of these hooks (the loader takes the first that attaches):
+ * The call's own arguments are user memory that another thread can rewrite, so they are never read. In the middle of the call, which the
+ * saved registers name, the kernel shows the objects it works on, to one of these hooks (the loader takes the first that attaches):
  * 1. fentry and fexit of vfs_rename, vfs_unlink and vfs_link: the dentries themselves, for io_uring and nfsd as well (functions.bpf.c).
  * 2. The change-time tracepoints of 6.13+ (inode_set_ctime_to_ts, ctime_xchg_skip, ctime_ns_xchg): every file system sets the
  *    change time of the file that it renames or unlinks; its names are then read from the inode. Neither: the probe reports that it
@@ -18,6 +18,7 @@
  * What an unprivileged process can do: have more than NAMING_MAX calls sleep at once (the oldest are forgotten, counted at their exit).
  */
 #pragma once
+#include "syscalls.h"
 
 enum naming_call { NAMING_RENAME = 1, NAMING_UNLINK = 2, NAMING_LINK = 3 };
 
@@ -137,19 +138,45 @@ static __always_inline void naming__pass(struct naming *naming, struct inode *in
 	naming__add(MEMORY(naming->inode), MEMORY(naming->dentry));
 }
 
-/* The change time of an inode is being set. */
+/* Which naming call the current task is in, 0 for none. */
+static __always_inline u32 naming__call(struct task_struct *task)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	switch (syscall__slot(task, regs->orig_ax)) {
+	case SLOT_RENAME:
+		return NAMING_RENAME;
+	case SLOT_UNLINK:
+		return NAMING_UNLINK;
+	case SLOT_LINK:
+		return NAMING_LINK;
+	default:
+		return 0;
+	}
+}
+
+/* The change time of an inode is being set: in the middle of a call that renames, removes or links it, or for any other reason. */
 static __always_inline int naming__changed(struct inode *inode)
 {
-	struct naming *naming = naming__current();
+	struct task_struct *task = bpf_get_current_task_btf();
+	u32 call = task->flags & PF_KTHREAD ? 0 : naming__call(task);
 	struct hlist_node *node;
+	struct naming *naming;
 	u16 kind;
 	int i;
 
-	if (!naming)
+	if (!call)
 		return 0;
 	kind = inode->i_mode & S_IFMT;
-	if (kind == S_IFDIR && naming->call != NAMING_RENAME)
+	if (kind == S_IFDIR && call != NAMING_RENAME)
 		return 0;
+	naming = naming__current();
+	if (!naming || naming->call != call) {
+		naming__begin(call);
+		naming = naming__current();
+		if (!naming)
+			return 0;
+	}
 	node = inode->i_dentry.first;
 	for (i = 0; i < CANDIDATES_MAX - 1 && node; i++) {
 		naming__pass(naming, inode, (void *)node - bpf_core_field_offset(struct dentry, d_u.d_alias));
@@ -250,15 +277,15 @@ __noinline u32 naming__settle(u32 index, u32 slot)
 	}
 	if (now.inode != candidate->subject.inode || (now.parent == candidate->parent && now.name_hash_len == candidate->name_hash_len))
 		return false;
-	if ((candidate->subject.mode & S_IFMT) == S_IFDIR) {
-		struct watch_state *state = watch__state();
-
-		if (state) /* every verdict below it may be different now */
-			__sync_fetch_and_add(&state->generation, 1);
-	}
+	if ((candidate->subject.mode & S_IFMT) == S_IFDIR)
+		watch__forget(); /* every verdict below it may be different now */
 	verdict = watch__judge(config, &candidate->subject, &now);
 	if (verdict.id)
 		candidate->watch_id = verdict.id;
+	if (verdict.id && candidate->subject.links > 1) { /* its other names are watched from now on */
+		naming__linked(candidate);
+		watch__forget();
+	}
 	if ((verdict.matched || candidate->matched) && !own__is_current())
 		naming__report(candidate, task, EVENT_FILE_RENAME, slot);
 	return true;
@@ -284,6 +311,25 @@ static __always_inline int naming__end(long ret, u32 slot)
 			counter__add(COUNTER_E_NAME);
 	}
 	bpf_map_delete_elem(&picket_naming, &tid);
+	return 0;
+}
+
+#define AT_REMOVEDIR 0x200
+
+static __always_inline bool naming__removes_directory(struct task_struct *task, struct pt_regs *regs)
+{
+	bool compat = syscall__is_compat(task);
+
+	return regs->orig_ax == (compat ? 301 : 263) && (regs->dx & AT_REMOVEDIR);
+}
+
+/* The exit of a call whose objects the change-time tracepoints showed. */
+static __always_inline int naming__call_ended(struct pt_regs *regs, long ret)
+{
+	if (naming__current())
+		return naming__end(ret, FILE_SLOT_RENAME);
+	if (ret == 0 && !naming__removes_directory(bpf_get_current_task_btf(), regs))
+		counter__add(COUNTER_E_NAME);
 	return 0;
 }
 

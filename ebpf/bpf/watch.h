@@ -9,7 +9,8 @@
  * Identity is the kernel's own pointer: the loader holds every watched root open, so its inode and superblock cannot be freed, and
  * st_dev aliasing (btrfs, overlayfs) does not matter. The walk never leaves the superblock, so a bind mount cannot go round it.
  * A cached verdict is keyed by the directory's dentry, inode, parent and name hash together: memory reused for another directory
- * does not match. A renamed directory raises the generation, which empties the cache.
+ * does not match. A renamed directory raises the generation, which empties the cache. In front of all of it quick.h answers most opens of
+ * files that are not watched by plain loads.
  *
  * What an unprivileged process can do: fill the cache (LRU: costs others a walk), nest deeper than WALK_MAX (counted; matched by
  * extension only), or hold a hard link made before the watch to a file whose other names are not in the dentry cache (the loader
@@ -31,6 +32,7 @@ struct watch_config {
 	u64 super_count;
 	u64 supers[SUPERS_INLINE]; /* the first of picket_supers: compared without a lookup */
 	u64 endings[ENDINGS / 64]; /* bit set for the last two letters of each extension: most names need no lookup */
+	u64 files; /* bit set for the inode of each watched file, by file__bit */
 };
 
 /* Written by the probes only. Apart from the configuration, so that neither side overwrites the other's. */
@@ -94,16 +96,27 @@ struct {
 	__type(value, u32);
 } picket_verdicts SEC(".maps");
 
-struct extension {
-	u64 low, high; /* the last 16 bytes of a name, zero before the dot, lower case */
-};
+/*
+ * What is surely not watched, by a number mixed from everything that the verdict depends on: one load without a helper answers most opens on
+ * a watched file system. A slot taken by another falls back to the maps.
+ */
+#define UNWATCHED 8192
+static u64 unwatched[UNWATCHED];
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 64);
-	__type(key, struct extension);
-	__type(value, u32);
-} picket_extensions SEC(".maps");
+/* The low half of a pointer as a number: the verifier allows no other arithmetic on a pointer that it knows, and this one by exception. */
+static __always_inline u32 pointer__low(const void *pointer)
+{
+	u64 low;
+
+	asm volatile("r0 = %[pointer]\nw0 -= 0\n%[low] = r0" : [low] "=r"(low) : [pointer] "r"(pointer) : "r0");
+	return low;
+}
+
+/* The bit of a watched file's inode, by the low half of its address, in watch_config.files. */
+static __always_inline u32 file__bit(u32 inode)
+{
+	return inode * 0x9e3779b1U >> 26;
+}
 
 static __always_inline struct watch_config *watch__config(void)
 {
@@ -117,6 +130,15 @@ static __always_inline struct watch_state *watch__state(void)
 	u32 zero = 0;
 
 	return bpf_map_lookup_elem(&picket_state, &zero);
+}
+
+/* No verdict from before is used again. */
+static __always_inline void watch__forget(void)
+{
+	struct watch_state *state = watch__state();
+
+	if (state)
+		__sync_fetch_and_add(&state->generation, 1);
 }
 
 /* What the filter needs of a dentry, in one read: a call of a helper costs more than all that is done with the bytes. */
@@ -230,6 +252,37 @@ __noinline u32 watch__walk(u64 from)
 	return 0;
 }
 
+/* Odd multipliers keep the parts apart; kernel addresses are nobody's choice. */
+static __always_inline u64 watch__age(struct watch_config *config, struct watch_state *state)
+{
+	return ((u64)state->generation << 32 | config->epoch) * 0x165667b19e3779f9ULL;
+}
+
+/* Low halves of addresses: what the quick way has. */
+static __always_inline u64 directory__tag(u32 dentry, u32 inode, u32 parent, u64 name_hash_len, u64 age)
+{
+	u64 tag = ((u64)dentry << 32 | inode) * 0xff51afd7ed558ccdULL + parent * 0x9e3779b97f4a7c15ULL + name_hash_len * 0xc2b2ae3d27d4eb4fULL + age;
+
+	return (tag ^ tag >> 33) | 1;
+}
+
+static __always_inline u64 links__tag(u32 inode, u64 number, u32 links, u64 age)
+{
+	u64 tag = ((u64)links << 32 | inode) * 0xd6e8feb86659fd93ULL + number * 0xc2b2ae3d27d4eb4fULL + age;
+
+	return (tag ^ tag >> 33) | 1;
+}
+
+static __always_inline bool unwatched__has(u64 tag)
+{
+	return unwatched[tag >> 8 & (UNWATCHED - 1)] == tag;
+}
+
+static __always_inline void unwatched__note(u64 tag)
+{
+	unwatched[tag >> 8 & (UNWATCHED - 1)] = tag;
+}
+
 /* The verdict for everything directly in a directory. */
 static __always_inline u32 watch__directory(struct watch_config *config, struct dentry *directory)
 {
@@ -237,18 +290,25 @@ static __always_inline u32 watch__directory(struct watch_config *config, struct 
 	struct verdict_key key;
 	struct dentry_view view;
 	u32 *cached, id;
+	u64 age, tag;
 
 	if (!state || dentry__view(&view, directory, false))
 		return 0;
+	age = watch__age(config, state);
+	tag = directory__tag((u64)directory, (u64)view.inode, (u64)view.parent, view.name_hash_len, age);
+	if (unwatched__has(tag))
+		return 0;
 	key.dentry = (u64)directory;
-	/* Odd multipliers keep the parts apart; kernel addresses are nobody's choice. */
-	key.identity = (u64)view.inode + (u64)view.parent * 0x9e3779b97f4a7c15ULL + view.name_hash_len * 0xc2b2ae3d27d4eb4fULL;
-	key.identity += ((u64)state->generation << 32 | config->epoch) * 0x165667b19e3779f9ULL;
+	key.identity = (u64)view.inode + (u64)view.parent * 0x9e3779b97f4a7c15ULL + view.name_hash_len * 0xc2b2ae3d27d4eb4fULL + age;
 	cached = bpf_map_lookup_elem(&picket_verdicts, &key);
-	if (cached)
-		return *cached;
-	id = watch__walk((u64)directory);
-	bpf_map_update_elem(&picket_verdicts, &key, &id, BPF_ANY);
+	if (cached) {
+		id = *cached;
+	} else {
+		id = watch__walk((u64)directory);
+		bpf_map_update_elem(&picket_verdicts, &key, &id, BPF_ANY);
+	}
+	if (!id)
+		unwatched__note(tag);
 	return id;
 }
 
@@ -275,65 +335,31 @@ static __always_inline u32 watch__inode(struct watch_config *config, struct supe
 	u64 pointer = (u64)inode;
 	u32 *id;
 
-	if (config->file_watches) {
+	if (config->files >> file__bit(pointer) & 1) {
 		id = bpf_map_lookup_elem(&picket_roots, &pointer);
 		if (id)
 			return *id;
 	}
 	if (links > 1) {
 		struct inode_key key = { .super_ptr = (u64)super, .inode = number };
+		struct watch_state *state = watch__state();
+		u64 tag = links__tag(pointer, number, links, state ? watch__age(config, state) : 0);
+		u32 alias;
 
+		if (unwatched__has(tag))
+			return 0;
 		id = bpf_map_lookup_elem(&picket_links, &key);
 		if (id)
 			return *id;
-		return watch__aliases((u64)inode);
+		alias = watch__aliases((u64)inode);
+		if (!alias && state)
+			unwatched__note(tag);
+		return alias;
 	}
 	return 0;
 }
 
-/* Lowest set high bit of a byte that equals '.', for each byte of a word. */
-static __always_inline u64 extension__dots(u64 word)
-{
-	const u64 ones = 0x0101010101010101ULL, lows = 0x7f7f7f7f7f7f7f7fULL;
-	u64 x = word ^ (ones * '.');
-
-	/* Exact for every byte, unlike the shorter form: no carry crosses a byte. */
-	return ~(((x & lows) + lows) | x | lows);
-}
-
-/* Keeps the bytes from the last dot on. */
-static __always_inline u64 extension__from_last(u64 word, u64 dots)
-{
-	/* Smear to the right: every bit at and below the highest set one, then everything from that byte up. */
-	dots |= dots >> 8;
-	dots |= dots >> 16;
-	dots |= dots >> 32;
-	return word & ~((dots >> 8 >> 7) * 0xff);
-}
-
-/* True where the name ends in a listed extension. The last 16 bytes decide, letters in either case. */
-static __always_inline bool extension__listed(struct watch_config *config, struct dentry_view *name)
-{
-	const u64 lower = 0x2020202020202020ULL;
-	u64 high = name->high | lower, low = name->low | lower;
-	u32 ending = ((high >> 48 & 0xff) * 31 + (high >> 56)) & (ENDINGS - 1);
-	struct extension key = {};
-	u64 dots;
-
-	if (!(config->endings[ending >> 6] >> (ending & 63) & 1))
-		return false;
-	dots = extension__dots(name->high);
-	if (dots) {
-		key.high = extension__from_last(high, dots);
-	} else {
-		dots = extension__dots(name->low);
-		if (!dots)
-			return false;
-		key.low = extension__from_last(low, dots);
-		key.high = high;
-	}
-	return bpf_map_lookup_elem(&picket_extensions, &key) != NULL;
-}
+#include "extension.h"
 
 /* File systems that store no files: a name with an extension there is not an artifact. */
 static __always_inline bool super__is_pseudo(struct super_block *super)

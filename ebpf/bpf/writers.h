@@ -3,12 +3,12 @@
  * Close after write: the end of an open file description that could write a watched file.
  *
  * Hook: there is no tracepoint on the release of a description, so each watched one opened for writing is remembered by its address, and
- * looked at (1) on close(2) and dup2 over it, when the caller holds the last reference; (2) when the last user of a descriptor table ends; (3) by a
- * sweep that the loader runs a few times a second over the remembered ones only, which finds every other end:
- * close_range, close-on-exec, an unmapped shared mapping, a descriptor that was in flight over a Unix socket or registered with
- * io_uring. Rejected: fanotify (merges, knows no process), locks and page-cache tracepoints (fire only with locks or dirty pages).
+ * looked at (1) at the exit of close(2) and of dup2 over it, by what is remembered of the process's descriptors; (2) when the last user of a
+ * descriptor table ends; (3) by a sweep that the loader runs a few times a second over the remembered ones only, which finds every other end:
+ * close_range, close-on-exec, an unmapped shared mapping, a descriptor that was inherited, in flight over a Unix socket or registered with
+ * io_uring. Rejected: a program on the entry of calls, where the description still stands (every call of every process pays for it). Rejected: fanotify (merges, knows no process), locks and page-cache tracepoints (fire only with locks or dirty pages).
  *
- * (1) and (2) are reported before the call returns, by the process that closes. (3) is reported up to one sweep later in the name of the
+ * (1) and (2) are reported before the call returns, by the process that closes; (1) knows no path of a file that lost its last name meanwhile. (3) is reported up to one sweep later in the name of the
  * process that opened the file, without open flags that changed since. An address used again for a new description ends the old one.
  *
  * Cannot see: descriptions opened before the sensor, and those whose entry found the map full (counted).
@@ -58,13 +58,30 @@ static __always_inline void writer__forget(u64 key)
 		__sync_fetch_and_add(&state->writers, -1);
 }
 
+/* The name that a released description had, or another one of the same file (one without a name was linked into place since). */
+static __always_inline struct dentry *writer__name(struct writer *writer)
+{
+	struct dentry *dentry = writer->dentry;
+	struct inode *inode = writer->inode;
+	struct hlist_node *alias;
+
+	if (BPF_CORE_READ(inode, i_ino) != writer->number)
+		return NULL;
+	if (BPF_CORE_READ(dentry, d_inode) == inode)
+		return dentry;
+	alias = BPF_CORE_READ(inode, i_dentry.first);
+	if (!alias)
+		return NULL;
+	dentry = (void *)alias - bpf_core_field_offset(struct dentry, d_u.d_alias);
+	return BPF_CORE_READ(dentry, d_inode) == inode ? dentry : NULL;
+}
+
 /* Reports the end of a description from what was remembered; true content of the inode only while it is surely the same. */
 static __always_inline void writer__ended(struct writer *writer, struct file_scratch *scratch, bool alive, u32 slot)
 {
 	struct event_file *event = &scratch->event;
 	struct watch_subject subject = {};
 	struct dentry *dentry = writer->dentry;
-	struct inode *inode = writer->inode;
 
 	event->op = EVENT_FILE_CLOSE_WRITE;
 	event->watch_id = writer->watch_id;
@@ -77,15 +94,18 @@ static __always_inline void writer__ended(struct writer *writer, struct file_scr
 	event->device = 0;
 	event->path_len = 0;
 	/* After the release nothing holds the dentry: it is used only while it still names the same inode. */
-	if (!alive && (BPF_CORE_READ(dentry, d_inode) != inode || BPF_CORE_READ(inode, i_ino) != writer->number)) {
-		MEMORY(scratch->sink.flags) |= EVENT_F_PATH_DETACHED;
-		file__submit(scratch);
-		return;
+	if (!alive) {
+		dentry = writer__name(writer);
+		if (!dentry) {
+			MEMORY(scratch->sink.flags) |= EVENT_F_PATH_DETACHED;
+			file__submit(scratch);
+			return;
+		}
 	}
 	if (inode__view(&subject, writer->inode) == 0)
 		file__attributes(event, &subject, writer->watch_id, EVENT_FILE_CLOSE_WRITE);
-	event->path_len = file__path(slot, (u64)writer->dentry, (u64)writer->mnt);
-	if (dentry__unhashed(writer->dentry))
+	event->path_len = file__path(slot, (u64)dentry, (u64)writer->mnt);
+	if (dentry__unhashed(dentry))
 		MEMORY(scratch->sink.flags) |= EVENT_F_PATH_DETACHED;
 	file__submit(scratch);
 }
@@ -147,14 +167,14 @@ static __always_inline void writer__ended_unseen(u64 key, struct writer *writer,
 }
 
 /* The end of a description by the current task. */
-static __always_inline void writer__ended_by(u64 key, struct writer *writer, struct task_struct *task, u32 slot)
+static __always_inline void writer__ended_by(u64 key, struct writer *writer, struct task_struct *task, bool alive, u32 slot)
 {
 	struct file_scratch *scratch = file__scratch(slot);
 
 	if (!scratch)
 		return;
 	header__begin(&scratch->event.header, EVENT_FILE, task);
-	writer__ended(writer, scratch, true, slot);
+	writer__ended(writer, scratch, alive, slot);
 	writer__forget(key);
 }
 
@@ -165,28 +185,64 @@ static __always_inline bool writers__any(void)
 	return state && state->writers != 0;
 }
 
-/* close(2), or dup2 over the descriptor, before it happens. */
-static __always_inline int file__close(u64 fd)
-{
-	struct task_struct *task;
-	struct writer *writer;
-	struct file *file;
-	u64 key;
+/* What a descriptor of a process stood for, when the description is gone already. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u64);
+	__type(value, u64);
+} picket_descriptors SEC(".maps");
 
-	if (!writers__any())
+static __always_inline u64 descriptor__key(struct task_struct *task, u64 fd)
+{
+	return (u64)task->tgid << 32 | (u32)fd;
+}
+
+static __always_inline void descriptor__note(struct task_struct *task, u64 fd, u64 file)
+{
+	u64 key = descriptor__key(task, fd);
+
+	bpf_map_update_elem(&picket_descriptors, &key, &file, BPF_ANY);
+}
+
+/* A description that lost one of its descriptors: over, where that was the last. */
+static __always_inline void description__left(struct task_struct *task, u64 key)
+{
+	struct writer *writer = bpf_map_lookup_elem(&picket_writers, &key);
+
+	if (writer && !writer__lives(writer, (struct file *)key)) /* else others hold it: the last one, or the sweep, reports */
+		writer__ended_by(key, writer, task, false, FILE_SLOT_CLOSE);
+}
+
+/* close(2) is over. Another thread may have opened a file with the same descriptor since: then that one is remembered already. */
+static __always_inline int descriptor__closed(struct task_struct *task, u64 fd)
+{
+	u64 key = descriptor__key(task, fd), *known = bpf_map_lookup_elem(&picket_descriptors, &key), file;
+
+	if (!known)
 		return 0;
-	task = bpf_get_current_task_btf();
-	file = fd__file(task, fd);
-	key = (u64)file;
-	if (!file)
+	file = *known;
+	if ((u64)fd__file(task, fd) == file)
 		return 0;
-	writer = bpf_map_lookup_elem(&picket_writers, &key);
-	if (!writer)
+	bpf_map_delete_elem(&picket_descriptors, &key);
+	description__left(task, file);
+	return 0;
+}
+
+/* A descriptor was made from another one, perhaps over a third. */
+static __always_inline int descriptor__duplicated(struct task_struct *task, u64 fd)
+{
+	u64 key = descriptor__key(task, fd), *known = bpf_map_lookup_elem(&picket_descriptors, &key);
+	u64 file = (u64)fd__file(task, fd), before = known ? *known : 0;
+
+	if (file == before)
 		return 0;
-	if (!writer__lives(writer, file))
-		writer__ended_unseen(key, writer, FILE_SLOT_CLOSE);
-	else if (file__references(file) == 1) /* else others hold it: the last one, or the sweep, reports */
-		writer__ended_by(key, writer, task, FILE_SLOT_CLOSE);
+	if (bpf_map_lookup_elem(&picket_writers, &file))
+		descriptor__note(task, fd, file);
+	else if (before)
+		bpf_map_delete_elem(&picket_descriptors, &key);
+	if (before)
+		description__left(task, before);
 	return 0;
 }
 
@@ -205,18 +261,21 @@ static long writer__table_entry(u64 fd, void *unused)
 		return 0;
 	writer->references++;
 	if (file__references(file) == writer->references)
-		writer__ended_by(key, writer, task, FILE_SLOT_TASK);
+		writer__ended_by(key, writer, task, true, FILE_SLOT_TASK);
 	return 0;
 }
 
-/* A task that ends as the last user of its descriptor table. bpf_loop is of 5.17: before, the sweep alone reports. Beyond DESCRIPTORS_MAX the sweep reports. */
+/* A task that ends, perhaps as the last user of its descriptor table. bpf_loop is of 5.17: before, the sweep alone reports. Beyond DESCRIPTORS_MAX
+ * the sweep reports. */
 static __always_inline int file__task_exit(struct task_struct *task)
 {
 	struct files_struct *files = task->files;
+	struct signal_struct *signal = task->signal;
 
-	if (!files || files->count.counter != 1 || !writers__any())
-		return 0;
-	bpf_loop(DESCRIPTORS_MAX, writer__table_entry, NULL, 0);
+	if (files && files->count.counter == 1 && writers__any())
+		bpf_loop(DESCRIPTORS_MAX, writer__table_entry, NULL, 0);
+	if (signal->live.counter == 0)
+		holder__ended(task->tgid);
 	return 0;
 }
 
@@ -252,6 +311,6 @@ static __always_inline int file__released(struct file *file)
 		writer__forget(key);
 		return 0;
 	}
-	writer__ended_by(key, writer, task, FILE_SLOT_CLOSE);
+	writer__ended_by(key, writer, task, true, FILE_SLOT_CLOSE);
 	return 0;
 }

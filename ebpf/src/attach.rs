@@ -17,30 +17,27 @@ use crate::sys::MapIterator;
 pub(crate) struct Attached {
     pub(crate) states: Vec<ProbeState>,
     pub(crate) sweep: Option<MapIterator>,
-    /// Held: an emptied table would leave the dispatchers with nothing to jump to.
+    /// Held: an emptied table would leave the dispatcher with nothing to jump to.
     _dispatch: Option<Dispatch>,
     /// Descriptors of loaded programs, for their run time and misses, with their names.
     pub(crate) programs: Vec<(String, i32)>,
 }
 
 struct Dispatch {
-    on_enter: ProgramArray<MapData>,
     on_exit: ProgramArray<MapData>,
-    enter_used: bool,
-    exit_used: bool,
+    used: bool,
 }
 
 /// Loads and attaches everything.
 pub(crate) fn attach(objects: &mut Objects, btf: &Btf) -> Attached {
-    let dispatch = objects.dispatch().map(|(on_enter, on_exit)| Dispatch { on_enter, on_exit, enter_used: false, exit_used: false });
+    let dispatch = objects.dispatch().map(|on_exit| Dispatch { on_exit, used: false });
     let mut attaching = Attaching { objects, btf, dispatch, programs: Vec::new(), naming: None };
     let mut states: Vec<ProbeState> = PROBES.iter().map(|probe| attaching.probe(probe)).collect();
     // Last: from here on system calls reach the probes, where a probe needs them.
-    let used = attaching.dispatch.as_ref().map_or((false, false), |dispatch| (dispatch.enter_used, dispatch.exit_used));
-    for (name, hook, needed) in [("sys_enter", "tp_btf/sys_enter", used.0), ("sys_exit", "tp_btf/sys_exit", used.1)] {
-        if needed && let Err(reason) = attaching.part(Object::Syscalls, &Part { program: name, hook: Hook::Tracepoint(name), optional: false }) {
-            depend(&mut states, hook, &reason);
-        }
+    if attaching.dispatch.as_ref().is_some_and(|dispatch| dispatch.used)
+        && let Err(reason) = attaching.part(Object::Syscalls, &Part { program: "sys_exit", hook: Hook::Tracepoint("sys_exit"), optional: false })
+    {
+        depend(&mut states, "tp_btf/sys_exit", &reason);
     }
     let sweep = attaching.sweeper();
     states.push(state("file_close_sweep", "iter/bpf_map_elem", sweep.as_ref().map(|_| ()).map_err(Clone::clone)));
@@ -109,12 +106,10 @@ impl Attaching<'_> {
     fn part(&mut self, object: Object, part: &Part) -> Result<(), String> {
         let fd = self.load(object, part)?;
         match part.hook {
-            Hook::Enter(slot) | Hook::Exit(slot) => {
-                let enter = matches!(part.hook, Hook::Enter(_));
-                let Some(dispatch) = &mut self.dispatch else { return Err("the dispatch tables are missing".into()) };
-                let (table, used) = if enter { (&mut dispatch.on_enter, &mut dispatch.enter_used) } else { (&mut dispatch.on_exit, &mut dispatch.exit_used) };
-                table.set(slot, &fd, 0).map_err(|error| reason(&error))?;
-                *used = true;
+            Hook::Exit(slot) => {
+                let Some(dispatch) = &mut self.dispatch else { return Err("the dispatch table is missing".into()) };
+                dispatch.on_exit.set(slot, &fd, 0).map_err(|error| reason(&error))?;
+                dispatch.used = true;
                 Ok(())
             }
             Hook::Tracepoint(_) | Hook::Entry(_) | Hook::Return(_) => {
@@ -133,7 +128,6 @@ impl Attaching<'_> {
     fn load(&mut self, object: Object, part: &Part) -> Result<ProgramFd, String> {
         let target = match part.hook {
             Hook::Tracepoint(name) | Hook::Entry(name) | Hook::Return(name) => name,
-            Hook::Enter(_) => "sys_enter",
             Hook::Exit(_) => "sys_exit",
         };
         let btf = self.btf;

@@ -14,7 +14,7 @@ const MOUNT_POINT: &str = "/sys/fs/bpf";
 pub(crate) const KEPT: [&str; 2] = ["picket_counters", "picket_consumed"];
 
 /// Maps that several objects use; every other map belongs to one object.
-pub(crate) const SHARED: [&str; 14] = [
+pub(crate) const SHARED: [&str; 17] = [
     "picket_ring",
     "picket_counters",
     "picket_consumed",
@@ -28,6 +28,9 @@ pub(crate) const SHARED: [&str; 14] = [
     "picket_verdicts",
     "picket_extensions",
     "picket_writers",
+    "picket_descriptors",
+    "picket_holders",
+    "picket_held",
     "picket_naming",
 ];
 

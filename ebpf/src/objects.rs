@@ -93,11 +93,9 @@ impl Objects {
         })
     }
 
-    /// The dispatch tables.
-    pub(crate) fn dispatch(&mut self) -> Option<(ProgramArray<MapData>, ProgramArray<MapData>)> {
-        let enter = self.take("picket_on_enter")?;
-        let exit = self.take("picket_on_exit")?;
-        Some((ProgramArray::try_from(enter).ok()?, ProgramArray::try_from(exit).ok()?))
+    /// The dispatch table.
+    pub(crate) fn dispatch(&mut self) -> Option<ProgramArray<MapData>> {
+        ProgramArray::try_from(self.take("picket_on_exit")?).ok()
     }
 }
 
@@ -115,7 +113,7 @@ pub(crate) struct Maps {
 /// Maps of the file object.
 pub(crate) struct WatchMaps {
     /// `struct watch_config`.
-    pub(crate) config: Array<MapData, [u64; 10]>,
+    pub(crate) config: Array<MapData, [u64; 11]>,
     /// `struct watch_state`.
     pub(crate) state: Array<MapData, [u32; 2]>,
     pub(crate) roots: HashMap<MapData, u64, u32>,

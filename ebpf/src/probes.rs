@@ -7,9 +7,7 @@ use crate::objects::Object;
 pub(crate) enum Hook {
     /// A tracepoint of this name, with BTF arguments.
     Tracepoint(&'static str),
-    /// The dispatcher on system call entry, at this slot of `enum syscall_slot`.
-    Enter(u32),
-    /// The dispatcher on system call exit.
+    /// The dispatcher on system call exit, at this slot of `enum syscall_slot`.
     Exit(u32),
     /// The entry of a kernel function.
     Entry(&'static str),
@@ -53,12 +51,12 @@ pub(crate) const ITERATORS: [(&str, &str); 4] =
 
 // `enum syscall_slot`.
 const SLOT_OPEN: u32 = 1;
-const SLOT_CLOSE: u32 = 2;
-const SLOT_RENAME: u32 = 3;
-const SLOT_UNLINK: u32 = 4;
-const SLOT_LINK: u32 = 5;
-const SLOT_ACCEPT: u32 = 6;
-const SLOT_DUP2: u32 = 7;
+const SLOT_RENAME: u32 = 2;
+const SLOT_UNLINK: u32 = 3;
+const SLOT_LINK: u32 = 4;
+const SLOT_ACCEPT: u32 = 5;
+const SLOT_CLOSE: u32 = 6;
+const SLOT_DUP: u32 = 7;
 
 const fn part(program: &'static str, hook: Hook) -> Part {
     Part { program, hook, optional: false }
@@ -107,10 +105,11 @@ pub(crate) const PROBES: &[Probe] = &[
             variant(Object::Functions, "fentry/locks_remove_file", &[part("locks_remove_file", Hook::Entry("locks_remove_file"))]),
             variant(
                 Object::File,
-                "tp_btf/sys_enter: close dup2 dup3; tp_btf/sched_process_exit",
+                "tp_btf/sys_exit: close dup dup2 dup3 fcntl; tp_btf/sched_process_fork, sched_process_exit",
                 &[
-                    part("sys_enter_close", Hook::Enter(SLOT_CLOSE)),
-                    part("sys_enter_dup2", Hook::Enter(SLOT_DUP2)),
+                    part("sys_exit_close", Hook::Exit(SLOT_CLOSE)),
+                    part("sys_exit_dup", Hook::Exit(SLOT_DUP)),
+                    optional("sched_process_fork_files", Hook::Tracepoint("sched_process_fork")),
                     optional("sched_process_exit_files", Hook::Tracepoint("sched_process_exit")),
                 ],
             ),
@@ -125,8 +124,8 @@ pub(crate) const PROBES: &[Probe] = &[
                 &[part("vfs_rename_done", Hook::Return("vfs_rename")), part("vfs_rename", Hook::Entry("vfs_rename"))],
             ),
             naming(
-                "tp_btf/sys_enter, sys_exit: rename renameat renameat2; tp_btf/inode_set_ctime_to_ts ctime_xchg_skip ctime_ns_xchg",
-                &[part("sys_exit_naming", Hook::Exit(SLOT_RENAME)), part("sys_enter_rename", Hook::Enter(SLOT_RENAME))],
+                "tp_btf/sys_exit: rename renameat renameat2; tp_btf/inode_set_ctime_to_ts ctime_xchg_skip ctime_ns_xchg",
+                &[part("sys_exit_naming", Hook::Exit(SLOT_RENAME))],
             ),
         ],
     },
@@ -139,8 +138,8 @@ pub(crate) const PROBES: &[Probe] = &[
                 &[part("vfs_unlink_done", Hook::Return("vfs_unlink")), part("vfs_unlink", Hook::Entry("vfs_unlink"))],
             ),
             naming(
-                "tp_btf/sys_enter, sys_exit: unlink unlinkat; tp_btf/inode_set_ctime_to_ts ctime_xchg_skip ctime_ns_xchg",
-                &[part("sys_exit_naming", Hook::Exit(SLOT_UNLINK)), part("sys_enter_unlink", Hook::Enter(SLOT_UNLINK))],
+                "tp_btf/sys_exit: unlink unlinkat; tp_btf/inode_set_ctime_to_ts ctime_xchg_skip ctime_ns_xchg",
+                &[part("sys_exit_naming", Hook::Exit(SLOT_UNLINK))],
             ),
         ],
     },
@@ -149,8 +148,8 @@ pub(crate) const PROBES: &[Probe] = &[
         variants: &[
             variant(Object::Functions, "fentry, fexit/vfs_link", &[part("vfs_link_done", Hook::Return("vfs_link")), part("vfs_link", Hook::Entry("vfs_link"))]),
             naming(
-                "tp_btf/sys_enter, sys_exit: link linkat; tp_btf/inode_set_ctime_to_ts ctime_xchg_skip ctime_ns_xchg",
-                &[part("sys_exit_naming", Hook::Exit(SLOT_LINK)), part("sys_enter_link", Hook::Enter(SLOT_LINK))],
+                "tp_btf/sys_exit: link linkat; tp_btf/inode_set_ctime_to_ts ctime_xchg_skip ctime_ns_xchg",
+                &[part("sys_exit_naming", Hook::Exit(SLOT_LINK))],
             ),
         ],
     },

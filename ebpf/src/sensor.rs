@@ -403,7 +403,7 @@ fn check(config: &SensorConfig) -> Result<(), SensorError> {
 }
 
 /// Sets the bit of an extension's last two letters in `struct watch_config`: a name with another ending needs no lookup.
-fn note_ending(config: &mut [u64; 10], extension: &[u8]) {
+fn note_ending(config: &mut [u64; 11], extension: &[u8]) {
     let (Some(last), Some(before)) = (extension.last(), extension.len().checked_sub(2).and_then(|at| extension.get(at))) else { return };
     let bit = (u32::from(before | 0x20) * 31 + u32::from(last | 0x20)) % 256;
     if let Some(word) = config.get_mut(6 + bit as usize / 64) {

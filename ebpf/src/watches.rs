@@ -97,9 +97,10 @@ impl Watches {
         publish(maps);
     }
 
-    /// `struct watch_config`, but for the extensions: the next epoch, whether files are watched, and the superblocks.
-    fn describe(&self, config: &mut [u64; 10]) {
-        let [first, count, one, two, three, four, ..] = config;
+    /// `struct watch_config`, but for the extensions: the next epoch, whether files are watched and which, and the superblocks.
+    fn describe(&self, config: &mut [u64; 11]) {
+        let [first, count, one, two, three, four, .., bits] = config;
+        *bits = self.held.iter().filter(|held| !held.directory).fold(0, |bits, held| bits | 1 << file_bit(held.inode.inode_ptr));
         let files = u64::from(self.held.iter().any(|held| !held.directory));
         *first = next_epoch(*first) | files << 32;
         let mut supers: Vec<u64> = self.held.iter().map(|held| held.inode.super_ptr).collect();
@@ -111,6 +112,11 @@ impl Watches {
             *slot = rest.next().unwrap_or(0);
         }
     }
+}
+
+/// `file__bit` of `bpf/watch.h`: which bit says that a watched file's inode may be this one.
+fn file_bit(inode_ptr: u64) -> u64 {
+    (inode_ptr & 0xffff_ffff).wrapping_mul(0x9e37_79b1) >> 26 & 63
 }
 
 /// The low half of the first word of `struct watch_config`, raised.
