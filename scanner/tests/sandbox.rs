@@ -1,6 +1,6 @@
 //! The scanner as a process: what it judges, what it cannot do even when it tries, and how it ends.
 
-#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper that fails is a test that fails")]
 
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, send, sendmsg, setsockopt, socketpair, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
