@@ -109,6 +109,11 @@ rules! {
     REMOTE_CODE = "PICKET-REP-001" Medium Suspicious RUNS_CODE "The repository asks for its own code to be run";
     OBJECT_CONSTRUCTION = "PICKET-CFG-001" Critical Malicious RUNS_CODE "The configuration constructs an object that runs code";
     OBJECT_UNKNOWN = "PICKET-CFG-002" Low Suspicious UNTRUSTED "The configuration constructs an object from outside the framework";
+    REQUIREMENT = "PICKET-REP-002" Low Suspicious UNTRUSTED "The repository installs packages from elsewhere than the usual index";
+    R_PROMISE = "PICKET-R-001" Critical Malicious RUNS_CODE "An R object runs an expression when it is read or used";
+    R_CODE = "PICKET-R-002" Low Suspicious RUNS_CODE "An R object carries code that reaches commands, files or the network";
+    TABLE_UNPICKLES = "PICKET-TAB-001" High Malicious RUNS_CODE "A table's column is unpickled when it is read";
+    NATIVE_TRAIT = "PICKET-ELF-001" Medium Suspicious HIDES "A native program has the traits of packed or patched code";
     XML_ENTITY = "PICKET-XML-001" High Malicious REACHES_OUT "An XML external entity reads files or addresses";
     SECRET = "PICKET-SEC-001" Medium Suspicious SECRETS "The file holds what looks like a credential";
     BASELINE_TENSOR_CHANGED = "PICKET-BSL-001" High Suspicious MANIPULATED "A tensor differs from the baseline";

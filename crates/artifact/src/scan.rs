@@ -22,19 +22,21 @@ pub(crate) struct Place {
     /// Where the source begins inside the member.
     pub(crate) base: u64,
     pub(crate) depth: u32,
+    /// Inside a layer of a container image, where programs are what one expects.
+    pub(crate) in_layer: bool,
 }
 
 impl Place {
     /// The scanned file itself.
     pub(crate) fn of_file(name_hint: &str) -> Self {
         let name = name_hint.rsplit('/').next().unwrap_or(name_hint).to_owned();
-        Self { member: String::new(), name, base: 0, depth: 0 }
+        Self { member: String::new(), name, base: 0, depth: 0, in_layer: false }
     }
 
     pub(crate) fn inside(&self, name: &str) -> Self {
         let separator = if self.member.is_empty() { "" } else { "!" };
         let last = name.rsplit(['/', '\\']).next().unwrap_or(name);
-        Self { member: format!("{}{separator}{name}", self.member), name: last.to_owned(), base: 0, depth: self.depth + 1 }
+        Self { member: format!("{}{separator}{name}", self.member), name: last.to_owned(), base: 0, depth: self.depth + 1, in_layer: self.in_layer }
     }
 
     /// The same member further in.
@@ -84,9 +86,20 @@ impl<'o> Scan<'o> {
 /// Scans one file. Nothing in it is loaded, unpickled or run.
 #[must_use]
 pub fn scan(source: &dyn Source, name_hint: &str, options: &ScanOptions) -> Report {
+    scan_with(source, name_hint, options, examine)
+}
+
+/// Judges a file as one format, whatever its content says: what a loader does that was told the format, and what reaches a
+/// parser directly with bytes of any kind.
+#[must_use]
+pub fn scan_as(source: &dyn Source, name_hint: &str, format: Format, options: &ScanOptions) -> Report {
+    scan_with(source, name_hint, options, |scan, source, place| handlers::examine_as(scan, source, place, format).format)
+}
+
+fn scan_with(source: &dyn Source, name_hint: &str, options: &ScanOptions, judge: impl FnOnce(&mut Scan<'_>, &dyn Source, &Place) -> Format) -> Report {
     let mut scan = Scan::new(options);
     let place = Place::of_file(name_hint);
-    let format = examine(&mut scan, source, &place);
+    let format = judge(&mut scan, source, &place);
     let sha256 = if options.hash_up_to >= source.len() { digest(&mut scan, source, &place) } else { None };
     let mut report = scan.collected.into_report(name_hint, source.len(), sha256, format);
     report.rules_applied = options.region_rules.is_some().then_some(scan.applied);

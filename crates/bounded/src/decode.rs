@@ -29,6 +29,18 @@ pub enum Codec {
         /// Inflated size from the directory.
         size: u64,
     },
+    /// LZMA1 without any header, as in 7z.
+    LzmaRaw {
+        /// Inflated size from the archive's header.
+        size: u64,
+        /// Literal and position bits, then the dictionary's size.
+        properties: [u8; 5],
+    },
+    /// LZMA2 without any header, as in 7z.
+    Lzma2 {
+        /// The dictionary's size as its one byte of properties.
+        dictionary: u8,
+    },
     /// One zstd frame.
     Zstd,
     /// One lz4 frame.
@@ -62,7 +74,8 @@ pub struct Decoded {
 
 /// Inflates one stream that begins at the first byte of `input`.
 ///
-/// The output is at most [`Budget::inflate_cap`] and is paid from the budget. Never fails: what was decoded before an error is
+/// The output is at most [`Budget::inflate_cap`] and is paid from the budget; who drops it gives its room back with
+/// [`Budget::release`]. Never fails: what was decoded before an error is
 /// what a loader may have acted on, so it is returned beside the reason.
 pub fn decode(codec: Codec, input: &dyn Source, budget: &mut Budget) -> Decoded {
     let mut cursor = Cursor::new(input);
@@ -123,11 +136,14 @@ fn open<'c>(codec: Codec, cursor: &'c mut Cursor<'_>) -> io::Result<Box<dyn Read
             if length != 5 {
                 return Err(io::Error::other("lzma properties are not five bytes"));
             }
-            let dictionary = u32::from_le_bytes([a, b, c, d]);
-            if u64::from(dictionary) > DICTIONARY_BYTES_MAX {
-                return Err(io::Error::other("lzma dictionary above the limit"));
-            }
-            Box::new(lzma_rust2::LzmaReader::new_with_props(cursor, size, properties, dictionary, None)?)
+            lzma(cursor, size, [properties, a, b, c, d])?
+        }
+        Codec::LzmaRaw { size, properties } => lzma(cursor, size, properties)?,
+        Codec::Lzma2 { dictionary } => {
+            // Sizes step by a factor of 3/2 and 4/3: 4 KiB, 6 KiB, 8 KiB, …
+            let size = (2 | u64::from(dictionary & 1)).checked_shl(u32::from(dictionary / 2) + 11).filter(|_| dictionary <= 40);
+            let size = size.and_then(|size| u32::try_from(size).ok()).ok_or_else(|| io::Error::other("lzma2 dictionary of an impossible size"))?;
+            Box::new(lzma_rust2::Lzma2Reader::new_mem_limit(cursor, size, dictionary_kib.saturating_add(1024), None)?)
         }
         Codec::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(cursor)?.single_frame();
@@ -136,6 +152,14 @@ fn open<'c>(codec: Codec, cursor: &'c mut Cursor<'_>) -> io::Result<Box<dyn Read
         }
         Codec::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(cursor)),
     })
+}
+
+fn lzma<'c>(cursor: &'c mut Cursor<'_>, size: u64, [properties, a, b, c, d]: [u8; 5]) -> io::Result<Box<dyn Read + 'c>> {
+    let dictionary = u32::from_le_bytes([a, b, c, d]);
+    if u64::from(dictionary) > DICTIONARY_BYTES_MAX {
+        return Err(io::Error::other("lzma dictionary above the limit"));
+    }
+    Ok(Box::new(lzma_rust2::LzmaReader::new_with_props(cursor, size, properties, dictionary, None)?))
 }
 
 fn drain(stream: &mut dyn Read, cap: u64, bytes: &mut Vec<u8>, budget: &Budget) -> Ending {
@@ -154,6 +178,11 @@ fn drain(stream: &mut dyn Read, cap: u64, bytes: &mut Vec<u8>, budget: &Budget) 
             };
         }
         let run = left.min(RUN_BYTES);
+        // Doubling would overshoot the cap: room grows by half, and never beyond what may be kept.
+        if bytes.capacity() - bytes.len() < usize::try_from(run).unwrap_or(usize::MAX) {
+            let more = left.min(run.max(bytes.len() as u64 / 2));
+            bytes.reserve_exact(usize::try_from(more).unwrap_or(usize::MAX));
+        }
         match stream.take(run).read_to_end(bytes) {
             // Not asked again after its end: an lz4 decoder would take what follows for another frame.
             Ok(read) if (read as u64) < run => return Ending::Complete,

@@ -14,8 +14,11 @@ pub struct Limits {
     pub members: u64,
     /// Bytes inflated over all members. Metadata and code are small; a bomb is not.
     pub inflated_bytes: u64,
-    /// Bytes inflated and held for one member. This bounds memory: `depth` members can be held at once.
+    /// Bytes inflated and held for one member.
     pub member_bytes: u64,
+    /// Bytes inflated and held at once over all levels of nesting. This bounds memory: without it, `depth` members of
+    /// `member_bytes` each could stand in memory inside one another.
+    pub held_bytes: u64,
     /// Steps of any interpreter or walker (pickle opcodes, protobuf fields). 3.6 million pickle opcodes cost 25 ms, so
     /// 200 million is seconds; fewer would let padding hide what follows.
     pub steps: u64,
@@ -25,7 +28,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { depth: 8, members: 100_000, inflated_bytes: 1 << 30, member_bytes: 128 << 20, steps: 200_000_000, findings: 200 }
+        Self { depth: 8, members: 100_000, inflated_bytes: 1 << 30, member_bytes: 128 << 20, held_bytes: 192 << 20, steps: 200_000_000, findings: 200 }
     }
 }
 
@@ -36,6 +39,7 @@ pub struct Budget {
     deadline: Option<Instant>,
     members: u64,
     inflated_bytes: u64,
+    held_bytes: u64,
     steps: u64,
 }
 
@@ -43,7 +47,7 @@ impl Budget {
     /// A full budget; `deadline` ends the work by the clock as well.
     #[must_use]
     pub fn new(limits: Limits, deadline: Option<Instant>) -> Self {
-        Self { members: limits.members, inflated_bytes: limits.inflated_bytes, steps: limits.steps, limits, deadline }
+        Self { members: limits.members, inflated_bytes: limits.inflated_bytes, held_bytes: limits.held_bytes, steps: limits.steps, limits, deadline }
     }
 
     /// The ceilings it was made from.
@@ -84,10 +88,16 @@ impl Budget {
     /// How many bytes the next decoder may produce.
     #[must_use]
     pub fn inflate_cap(&self) -> u64 {
-        self.limits.member_bytes.min(self.inflated_bytes)
+        self.limits.member_bytes.min(self.inflated_bytes).min(self.held_bytes)
     }
 
     pub(crate) fn spent_inflating(&mut self, bytes: u64) {
         self.inflated_bytes = self.inflated_bytes.saturating_sub(bytes);
+        self.held_bytes = self.held_bytes.saturating_sub(bytes);
+    }
+
+    /// Gives back room of `held_bytes` once decoded bytes are no longer in memory.
+    pub fn release(&mut self, bytes: u64) {
+        self.held_bytes = self.held_bytes.saturating_add(bytes).min(self.limits.held_bytes);
     }
 }

@@ -72,13 +72,13 @@ impl Source for FileSource {
 
 /// Bytes in memory, cheap to clone.
 #[derive(Clone, Debug)]
-pub struct MemorySource(Arc<[u8]>);
+pub struct MemorySource(Arc<Vec<u8>>);
 
 impl MemorySource {
-    /// Takes the bytes over.
+    /// Takes the bytes over, without a copy.
     #[must_use]
-    pub fn new(bytes: impl Into<Arc<[u8]>>) -> Self {
-        Self(bytes.into())
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(Arc::new(bytes.into()))
     }
 
     /// All of them.

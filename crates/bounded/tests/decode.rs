@@ -6,8 +6,22 @@ use picket_bounded::{Budget, Codec, Ending, Limits, decode};
 use proptest::prelude::*;
 use std::io::Write;
 
-const CODECS: [Codec; 9] =
-    [Codec::Deflate, Codec::Zlib, Codec::Gzip, Codec::Bzip2, Codec::Xz, Codec::LzmaAlone, Codec::LzmaZip { size: 4096 }, Codec::Zstd, Codec::Lz4];
+/// What `LzmaOptions::with_preset(1)` writes: three literal context bits, two position bits, a dictionary of 1 MiB.
+const PROPERTIES: [u8; 5] = [0x5d, 0, 0, 0x10, 0];
+
+const CODECS: [Codec; 11] = [
+    Codec::Deflate,
+    Codec::Zlib,
+    Codec::Gzip,
+    Codec::Bzip2,
+    Codec::Xz,
+    Codec::LzmaAlone,
+    Codec::LzmaZip { size: 4096 },
+    Codec::LzmaRaw { size: 4096, properties: PROPERTIES },
+    Codec::Lzma2 { dictionary: 16 },
+    Codec::Zstd,
+    Codec::Lz4,
+];
 
 fn encode(codec: Codec, data: &[u8]) -> Vec<u8> {
     let level = flate2::Compression::default();
@@ -17,15 +31,22 @@ fn encode(codec: Codec, data: &[u8]) -> Vec<u8> {
         Codec::Gzip => finish(flate2::write::GzEncoder::new(Vec::new(), level), data, |encoder| encoder.finish().unwrap()),
         Codec::Bzip2 => finish(bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast()), data, |encoder| encoder.finish().unwrap()),
         Codec::Xz => finish(lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap(), data, |encoder| encoder.finish().unwrap()),
-        Codec::LzmaAlone | Codec::LzmaZip { .. } => {
+        Codec::Lzma2 { .. } => {
+            finish(lzma_rust2::Lzma2Writer::new(Vec::new(), lzma_rust2::Lzma2Options::with_preset(1)), data, |encoder| encoder.finish().unwrap())
+        }
+        Codec::LzmaAlone | Codec::LzmaZip { .. } | Codec::LzmaRaw { .. } => {
             let options = lzma_rust2::LzmaOptions::with_preset(1);
             let alone = finish(lzma_rust2::LzmaWriter::new_use_header(Vec::new(), &options, Some(data.len() as u64)).unwrap(), data, |encoder| {
                 encoder.finish().unwrap()
             });
-            if codec == Codec::LzmaAlone {
-                return alone;
+            match codec {
+                Codec::LzmaAlone => alone,
+                Codec::LzmaZip { .. } => [&[9, 20, 5, 0][..], &alone[..5], &alone[13..]].concat(),
+                _ => {
+                    assert_eq!(alone[..5], PROPERTIES);
+                    alone[13..].to_vec()
+                }
             }
-            [&[9, 20, 5, 0][..], &alone[..5], &alone[13..]].concat()
         }
         Codec::Zstd => zstd::encode_all(data, 1).unwrap(),
         Codec::Lz4 => finish(lz4_flex::frame::FrameEncoder::with_frame_info(lz4_frame(), Vec::new()), data, |encoder| encoder.finish().unwrap()),
@@ -55,7 +76,7 @@ fn round_trip_and_leaves_what_follows() {
         let decoded = decode(codec, &stream.as_slice(), &mut budget(1 << 20));
         assert_eq!(decoded.ending, Ending::Complete, "{codec:?}");
         assert_eq!(decoded.bytes, data, "{codec:?}");
-        if !matches!(codec, Codec::LzmaAlone | Codec::LzmaZip { .. }) {
+        if !matches!(codec, Codec::LzmaAlone | Codec::LzmaZip { .. } | Codec::LzmaRaw { .. }) {
             assert_eq!(decoded.consumed, length, "{codec:?}");
         }
     }
@@ -89,6 +110,17 @@ fn a_cut_stream_keeps_what_came_before() {
         assert!(matches!(decoded.ending, Ending::Broken(_)), "{codec:?} {:?}", decoded.ending);
         assert!(!decoded.bytes.is_empty() && data.starts_with(&decoded.bytes), "{codec:?}");
     }
+}
+
+#[test]
+fn what_is_held_at_once_is_bounded_and_given_back() {
+    let stream = encode(Codec::Zstd, &[7; 4096]);
+    let mut budget = Budget::new(Limits { held_bytes: 5000, ..Limits::default() }, None);
+    assert_eq!(decode(Codec::Zstd, &stream.as_slice(), &mut budget).ending, Ending::Complete);
+    assert_eq!(decode(Codec::Zstd, &stream.as_slice(), &mut budget).ending, Ending::Capped, "the first is still held");
+    budget.release(5000);
+    let whole = decode(Codec::Zstd, &stream.as_slice(), &mut budget);
+    assert_eq!((whole.ending, whole.bytes.capacity() <= 5000), (Ending::Complete, true), "room is not doubled beyond the cap");
 }
 
 proptest! {

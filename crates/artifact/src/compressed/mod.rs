@@ -33,7 +33,11 @@ pub(crate) fn examine_compressed(scan: &mut Scan<'_>, source: &dyn Source, place
         if end > 0 && decoded.bytes.is_empty() && matches!(decoded.ending, Ending::Broken(_)) {
             break;
         }
-        bytes.extend_from_slice(&decoded.bytes);
+        if bytes.is_empty() {
+            bytes = decoded.bytes;
+        } else {
+            bytes.extend_from_slice(&decoded.bytes);
+        }
         end = end.saturating_add(decoded.consumed).min(source.len());
         let more = decoded.ending == Ending::Complete && end < source.len() && decoded.consumed > 0 && bytes.len() as u64 <= scan.options.limits.member_bytes;
         report(scan, place, format, &decoded.ending, end, bytes.len() as u64);
@@ -47,8 +51,10 @@ pub(crate) fn examine_compressed(scan: &mut Scan<'_>, source: &dyn Source, place
     if bytes.is_empty() && end >= source.len() && format == Format::Zlib {
         return Claim { format: Format::Unknown, end: source.len() };
     }
+    let held = bytes.len() as u64;
     let inner = MemorySource::new(bytes);
     examine(scan, &inner, &place.inside(&inner_name(&place.name)));
+    scan.budget.release(held);
     Claim { format, end }
 }
 

@@ -5,8 +5,10 @@ mod shape;
 mod tests;
 
 use crate::Format;
+use crate::boosting;
 use crate::hdf5;
 use crate::pickle;
+use crate::rdata;
 use crate::report::Finding;
 use crate::rules;
 use crate::scan::{Place, Scan};
@@ -80,6 +82,12 @@ fn magic(head: &[u8], len: u64) -> Option<Format> {
         _ if starts(b"\x93NUMPY") => Format::Npy,
         _ if starts(b"GGUF") || starts(b"FUGG") => Format::Gguf,
         _ if starts(b"lmgg") || starts(b"fmgg") || starts(b"tjgg") => Format::Ggml,
+        _ if starts(b"ftrt") || starts(b"ptrt") => Format::TensorrtEngine,
+        _ if starts(b"CBM1") => Format::Catboost,
+        _ if starts(b"ZF0x") => Format::ZFile,
+        _ if starts(b"binf") || starts(b"bs64\t") => Format::XgboostBinary,
+        _ if boosting::is_ubjson(head) => Format::Xgboost,
+        _ if starts(b"ARROW1\0\0") || starts(b"FEA1") => Format::Arrow,
         _ if starts(b"\x89HDF\r\n\x1a\n") => Format::Hdf5,
         _ if at(4, b"TFL3") => Format::Tflite,
         _ if starts(b"\x1f\x8b") => Format::Gzip,
@@ -95,12 +103,15 @@ fn magic(head: &[u8], len: u64) -> Option<Format> {
         _ if starts(b"\xcf\xfa\xed\xfe") || starts(b"\xfe\xed\xfa\xcf") || starts(b"\xca\xfe\xba\xbe") => Format::MachO,
         _ if starts(b"\x89PNG") || starts(b"\xff\xd8\xff") || starts(b"GIF8") || (starts(b"RIFF") && at(8, b"WEBP")) => Format::Image,
         _ if starts(b"%PDF-") => Format::Pdf,
-        _ if starts(b"PAR1") => Format::Parquet,
-        _ if starts(b"RDX2") || starts(b"RDX3") || starts(b"RDA2") => Format::RData,
+        _ if starts(b"PAR1") || starts(b"PARE") => Format::Parquet,
+        _ if rdata::start(head).is_some() => Format::RData,
         _ if starts(b"#!") => Format::Script,
         _ if safetensors(head, len) => Format::Safetensors,
         _ if starts(&[0x5d, 0, 0]) && at(12, &[0]) || starts(&[0x5d, 0, 0]) && at(5, &[0xff; 8]) => Format::LzmaAlone,
         [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..] => Format::Zlib,
+        [_, magic @ 0x0c..=0x0f, 0x0d, 0x0a, ..] if len > 20 && (head.get(4..8).is_some_and(|flags| matches!(flags, [0..=3, 0, 0, 0])) || *magic == 0x0d) => {
+            Format::PythonBytecode
+        }
         [_, _, 0x0d, 0x0a, 0..=3, 0, 0, 0, ..] if len > 20 => Format::PythonBytecode,
         _ => return None,
     })

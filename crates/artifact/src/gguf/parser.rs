@@ -143,6 +143,9 @@ impl Parser<'_, '_> {
 
     fn text(&mut self, cap: u64) -> Result<String, Fault> {
         let length = self.size()?;
+        if length > self.cursor.remaining() {
+            return Err(Fault::overflow(self.cursor.position(), format!("A text of {length} bytes is announced, more than the file has.")));
+        }
         let bytes = self.cursor.take(length, cap).map_err(|error| self.fault(error))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }

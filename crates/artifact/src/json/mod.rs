@@ -12,6 +12,7 @@ use crate::jinja;
 use crate::keras;
 use crate::path;
 use crate::report::Finding;
+use crate::repository;
 use crate::rules;
 use crate::scan::{Place, Scan};
 use std::collections::HashSet;
@@ -43,6 +44,7 @@ pub(crate) fn examine_json(scan: &mut Scan<'_>, place: &Place, document: &Docume
     remote_code(scan, place, document);
     index(scan, place, document);
     config::targets(scan, place, document);
+    repository::examine_document(scan, place, document);
     Format::Json
 }
 

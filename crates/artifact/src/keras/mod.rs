@@ -44,6 +44,7 @@ fn node(scan: &mut Scan<'_>, place: &Place, at: &str, class: &str, object: &Json
     match name {
         "Lambda" => {
             let code = inner.map(lambda_source).unwrap_or_default();
+            compiled(scan, place, at, &code);
             scan.add(found(&rules::KERAS_LAMBDA, "A Lambda layer holds Python code that runs when the model is loaded or called.".to_owned(), code));
         }
         "TorchModuleWrapper" => {
@@ -102,6 +103,13 @@ fn lambda_source(config: &Json) -> String {
         .or_else(|| function.and_then(Json::text))
         .unwrap_or_default()
         .to_owned()
+}
+
+/// Marshalled code as text: what it names is reported beside the layer itself.
+fn compiled(scan: &mut Scan<'_>, place: &Place, at: &str, code: &str) {
+    if let Some(bytes) = crate::base64::decode(code).filter(|bytes| bytes.len() > 16) {
+        crate::pyc::examine_marshalled(scan, &place.inside(at), &bytes);
+    }
 }
 
 /// The text that TorchModuleWrapper hands to `torch.load`.

@@ -122,6 +122,12 @@ pub(crate) fn classify(source: &dyn Source) -> Option<Format> {
     if has(1, true) && only(&[1, 2]) && run(2).is_some_and(|meta| is_meta_graph(meta, &mut cursor)) {
         return Some(Format::TensorflowSavedModel);
     }
+    if has(1, true) && run(2).is_some() && is_coreml(&fields) {
+        return Some(Format::CoreMl);
+    }
+    if has(1, false) && only(&[1, 4, 5]) && has(4, false) && run(1).is_some_and(|block| is_paddle_block(block, &mut cursor)) {
+        return Some(Format::PaddleProgram);
+    }
     if run(1).is_some_and(|piece| is_piece(piece, source, &mut cursor)) && only(&[1, 2, 3, 4, 5]) {
         return Some(Format::SentencePiece);
     }
@@ -178,6 +184,25 @@ fn is_graph_shape(graph: Message, cursor: &mut Cursor<'_>) -> bool {
             Content::Varint(_) => field.number == 3,
             Content::Fixed => false,
         })
+    })
+}
+
+/// A Core ML Model: a small version, a description, and one kind of model by a number of three digits.
+fn is_coreml(fields: &[Field]) -> bool {
+    let kinds = fields.iter().filter(|field| matches!(field.number, 200..=3000)).count();
+    let rest = fields.iter().all(|field| matches!(field.number, 1 | 2 | 10 | 200..=3000));
+    let version = fields.iter().any(|field| field.number == 1 && matches!(field.content, Content::Varint(1..=64)));
+    kinds == 1 && rest && version
+}
+
+/// A Paddle BlockDesc: its number, its parent, variables, operators.
+fn is_paddle_block(block: Message, cursor: &mut Cursor<'_>) -> bool {
+    fields(block, cursor).is_some_and(|fields| {
+        fields.iter().all(|field| match field.content {
+            Content::Varint(_) => matches!(field.number, 1 | 2 | 5),
+            Content::Run(_) => matches!(field.number, 3 | 4),
+            Content::Fixed => false,
+        }) && fields.iter().any(|field| field.number == 2)
     })
 }
 

@@ -3,14 +3,16 @@
 mod secrets;
 #[cfg(test)]
 mod tests;
-mod xml;
 
 use crate::Format;
+use crate::checkpoint;
 use crate::config::yaml;
 use crate::jinja;
 use crate::json::{self, JsonError};
 use crate::python::{self, Context};
+use crate::repository;
 use crate::scan::{Claim, Place, Scan};
+use crate::xml;
 use picket_bounded::{Source, read_range};
 
 /// Text held at once. Larger files are data sets, which are not judged as code.
@@ -25,8 +27,8 @@ pub(crate) fn examine_text(scan: &mut Scan<'_>, source: &dyn Source, place: &Pla
             return whole;
         }
     };
-    secrets::examine(scan, place, &bytes);
-    let text = String::from_utf8_lossy(&bytes);
+    let text = decoded(bytes);
+    secrets::examine(scan, place, &text);
     let format = match format {
         Format::Json => match json::parse(&text) {
             Ok(document) => json::examine_json(scan, place, &document),
@@ -63,11 +65,21 @@ pub(crate) fn examine_text(scan: &mut Scan<'_>, source: &dyn Source, place: &Pla
             }
             Format::Yaml
         }
-        Format::Xml => {
-            xml::examine_xml(scan, place, &text);
-            Format::Xml
+        Format::Xml => xml::examine_xml(scan, place, &text),
+        Format::MlModel => {
+            yaml::examine_yaml(scan, place, &text);
+            repository::examine_mlmodel(scan, place, &text);
+            Format::MlModel
+        }
+        Format::Requirements => {
+            yaml::examine_yaml(scan, place, &text);
+            repository::examine_requirements(scan, place, &text);
+            Format::Requirements
         }
         other => {
+            if place.name == "checkpoint" {
+                checkpoint::examine_state(scan, place, &text);
+            }
             // YAML needs no extension to be loaded as YAML.
             if text.contains("!!python/") || text.contains("tag:yaml.org,2002:python/") {
                 yaml::examine_yaml(scan, place, &text);
@@ -76,6 +88,24 @@ pub(crate) fn examine_text(scan: &mut Scan<'_>, source: &dyn Source, place: &Pla
         }
     };
     Claim { format, end: source.len() }
+}
+
+/// Text without a copy: what is no UTF-8 becomes `?`, a byte for a byte, so that offsets stay true.
+fn decoded(bytes: Vec<u8>) -> String {
+    match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let mut bytes = error.into_bytes();
+            let mut at = 0;
+            while let Err(error) = std::str::from_utf8(bytes.get(at..).unwrap_or_default()) {
+                let start = at + error.valid_up_to();
+                let end = error.error_len().map_or(bytes.len(), |length| start + length);
+                bytes.get_mut(start..end).unwrap_or_default().fill(b'?');
+                at = end;
+            }
+            String::from_utf8(bytes).unwrap_or_default()
+        }
+    }
 }
 
 fn is_named_template(name: &str) -> bool {

@@ -23,8 +23,7 @@ const SHAPES: &[(&str, &str, usize)] = &[
     ("a Weights & Biases key", "wandb_v1_", 40),
 ];
 
-pub(super) fn examine(scan: &mut Scan<'_>, place: &Place, bytes: &[u8]) {
-    let text = String::from_utf8_lossy(bytes);
+pub(super) fn examine(scan: &mut Scan<'_>, place: &Place, text: &str) {
     let mut found = 0;
     for (what, prefix, length) in SHAPES {
         for (at, _) in text.match_indices(prefix) {

@@ -78,7 +78,7 @@ fn flavour(archive: &Archive) -> Format {
     if names.contains("MAR-INF/MANIFEST.json") {
         return Format::TorchMar;
     }
-    if names.contains("config.json") && any(&|name| name.ends_with(".weights.h5")) {
+    if names.contains("config.json") && (names.contains("metadata.json") || any(&|name| name.ends_with(".weights.h5"))) {
         return Format::KerasV3;
     }
     if names.contains("schema.json") {
@@ -288,7 +288,9 @@ fn with_body<T>(scan: &mut Scan<'_>, source: &dyn Source, inside: &Place, entry:
         Ending::OutOfTime => scan.incomplete(inside, "the time for this file is up"),
     }
     let body = MemorySource::new(decoded.bytes);
-    Some(work(scan, &body))
+    let result = work(scan, &body);
+    scan.budget.release(length);
+    Some(result)
 }
 
 /// The checksum of small stored members; tensors are not read for it.

@@ -85,8 +85,15 @@ fn tier(module: &str, name: &str) -> Tier {
     // `STACK_GLOBAL` walks dots, so any module that imports `os` leads there. The components are judged like modules.
     let mut components = name.split('.');
     let last = components.next_back().unwrap_or(name);
+    // Submodules are attributes of their package: `jit.x` of `torch` is `x` of `torch.jit`.
+    let mut walked = module.to_owned();
     for component in components {
         if let Some(what) = dangerous::executes(component.trim_start_matches('_'), last) {
+            return Tier::Executes(what);
+        }
+        walked.push('.');
+        walked.push_str(component);
+        if let Some(what) = dangerous::executes(&walked, last) {
             return Tier::Executes(what);
         }
         if component.starts_with("__") || matches!(component, "modules" | "builtins" | "_builtins") {
