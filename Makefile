@@ -1,5 +1,5 @@
 # The one entry point. Every target is one line; what it does stands in scripts/ or xtask/. CI calls the same targets.
-.PHONY: help up down status build test bench fmt lint check-deps figures
+.PHONY: help up down status build test bench fuzz fmt lint check-deps figures
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
@@ -17,6 +17,8 @@ test: ## Everything that must pass, from a fresh clone; names what it skipped an
 	@scripts/test.sh
 bench: ## Take the figures, beside their peers, one JSON object a figure [ONLY=name] [PROFILE=release]
 	@ONLY='$(ONLY)' PROFILE='$(PROFILE)' scripts/bench.sh
+fuzz: ## Fuzz every parser from the corpus [ONLY=target] [SECONDS=60 each]
+	@ONLY='$(ONLY)' SECONDS_EACH='$(SECONDS)' scripts/fuzz.sh
 fmt: ## Format the sources
 	@cargo fmt --all
 lint: ## Format check, lints as errors, rules of the tree

@@ -36,7 +36,7 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> String {
 fn exit_codes_say_found_clean_and_not_finished() {
     let folder = tempfile::tempdir().unwrap();
     let (evil, clean) = (write(folder.path(), "evil.pkl", EVIL), write(folder.path(), "clean.pkl", b"\x80\x02N."));
-    let (unread, small) = (write(folder.path(), "unread.7z", b"7z\xbc\xaf\x27\x1c\0\x04"), write(folder.path(), "small.pkl", UNKNOWN));
+    let (unread, small) = (write(folder.path(), "unread.plan", b"ftrt\0\0\0\0"), write(folder.path(), "small.pkl", UNKNOWN));
     assert_eq!(scan(&[&clean], b"").0, 0);
     assert_eq!(scan(&[&evil, &clean, &unread], b"").0, 1);
     assert_eq!(scan(&[&clean, &unread], b"").0, 2);
@@ -53,7 +53,7 @@ fn json_is_one_object_a_file_with_the_promised_fields() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "a.pkl", EVIL);
     write(folder.path(), "b.pkl", b"\x80\x02N.");
-    write(folder.path(), "c.7z", b"7z\xbc\xaf\x27\x1c\0\x04");
+    write(folder.path(), "c.plan", b"ftrt\0\0\0\0");
     let (code, text, _) = scan(&[folder.path().to_str().unwrap(), "--format", "json"], b"");
     let files: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((code, files.len()), (1, 3));
@@ -64,7 +64,7 @@ fn json_is_one_object_a_file_with_the_promised_fields() {
     }
     assert_eq!((&files[0]["verdict"], &files[1]["verdict"], &files[2]["verdict"]), (&"malicious".into(), &"clean".into(), &"unscannable".into()));
     assert_eq!((&files[1]["completeness"], &files[2]["completeness"]), (&"full".into(), &"partial".into()));
-    assert!(files[2]["incomplete"][0].as_str().unwrap().contains("7z"));
+    assert!(files[2]["incomplete"][0].as_str().unwrap().contains("engine"));
     let finding = &files[0]["findings"][0];
     for field in ["rule_id", "title", "severity", "techniques", "evidence", "explanation"] {
         assert!(finding.get(field).is_some(), "{field} is missing in {finding}");

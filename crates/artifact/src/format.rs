@@ -12,6 +12,9 @@ macro_rules! formats {
         }
 
         impl Format {
+            /// Every format there is.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
             /// The stable name in reports.
             #[must_use]
             pub fn name(self) -> &'static str {

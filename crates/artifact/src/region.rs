@@ -165,6 +165,11 @@ fn spans(format: Format, source: &dyn Source, all: bool) -> Option<Vec<(u64, u64
         | Format::Notebook
         | Format::Skops
         | Format::KerasMetadata
+        | Format::LightGbm
+        | Format::MlModel
+        | Format::OpenVino
+        | Format::Pmml
+        | Format::Requirements
         | Format::PythonBytecode => ends(TEXT_BYTES_MAX, 0),
         Format::Elf | Format::Pe | Format::MachO | Format::Llamafile => ends(PROGRAM_BYTES_MAX, TAIL_BYTES_MAX),
         Format::Pickle | Format::Joblib | Format::PytorchLegacy => ends(PICKLE_BYTES_MAX, TAIL_BYTES_MAX),
@@ -180,6 +185,11 @@ fn safetensors_header(source: &dyn Source) -> u64 {
 }
 
 fn is_container(format: Format) -> bool {
-    use Format::{Bzip2, Gzip, KerasV3, Lz4, LzmaAlone, Npz, PytorchTar, PytorchZip, Tar, TorchMar, TorchScript, Wheel, Xz, Zip, Zlib, Zstd};
-    matches!(format, Bzip2 | Gzip | KerasV3 | Lz4 | LzmaAlone | Npz | PytorchTar | PytorchZip | Tar | TorchMar | TorchScript | Wheel | Xz | Zip | Zlib | Zstd)
+    use Format::{
+        Bzip2, Gzip, KerasV3, Lz4, LzmaAlone, Nemo, Npz, OciImage, OciLayer, PytorchTar, PytorchZip, SevenZip, Tar, TorchMar, TorchScript, Wheel, Xz, ZFile,
+        Zip, Zlib, Zstd,
+    };
+    let archive =
+        matches!(format, KerasV3 | Nemo | Npz | OciImage | OciLayer | PytorchTar | PytorchZip | SevenZip | Tar | TorchMar | TorchScript | Wheel | Zip);
+    archive || matches!(format, Bzip2 | Gzip | Lz4 | LzmaAlone | Xz | ZFile | Zlib | Zstd)
 }

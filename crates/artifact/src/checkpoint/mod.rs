@@ -37,7 +37,8 @@ pub(crate) fn examine_index(scan: &mut Scan<'_>, source: &dyn Source, place: &Pl
 
 /// Walks the index block and the blocks that it names; returns how many entries they have.
 fn table(scan: &mut Scan<'_>, source: &dyn Source) -> Read<u64> {
-    let footer = read_range(source, source.len() - FOOTER_BYTES, FOOTER_BYTES, FOOTER_BYTES)?;
+    let start = source.len().checked_sub(FOOTER_BYTES).ok_or(BoundedError::Malformed("a table shorter than its footer"))?;
+    let footer = read_range(source, start, FOOTER_BYTES, FOOTER_BYTES)?;
     let mut reader = Reader::new(&footer);
     handle(&mut reader)?;
     let index = handle(&mut reader)?;
@@ -77,8 +78,11 @@ fn block(source: &dyn Source, (offset, size): (u64, u64)) -> Read<Vec<u8>> {
     read_range(source, offset, size, BLOCK_BYTES_MAX)
 }
 
+/// Gets each key and its value.
+type Look<'l> = dyn FnMut(&[u8], &[u8]) -> Read<()> + 'l;
+
 /// Keys share their beginning with the one before; restart points stand behind them.
-fn entries(scan: &mut Scan<'_>, block: &[u8], look: &mut dyn FnMut(&[u8], &[u8]) -> Read<()>) -> Read<()> {
+fn entries(scan: &mut Scan<'_>, block: &[u8], look: &mut Look<'_>) -> Read<()> {
     let mut tail = Reader::new(block);
     tail.seek((block.len() as u64).checked_sub(4).ok_or(BoundedError::Malformed("a block without its restart points"))?)?;
     let restarts = u64::from(tail.u32_le()?);

@@ -26,8 +26,13 @@ fn programs_named_as_models() {
 
 #[test]
 fn what_is_not_examined_is_not_clean() {
-    for bytes in [&b"7z\xbc\xaf\x27\x1c\0\x04"[..], b"\x7fELF\x02\x01", b"\x01\x02\x03\x04\x05 unknown", b"PAR1...."] {
+    for bytes in [&b"ftrt\0\0\0\0"[..], b"%PDF-1.7", b"\x01\x02\x03\x04\x05 unknown", b"binf\0\0"] {
         assert_eq!(scanned(bytes, "file").verdict, Verdict::Unscannable, "{bytes:?}");
+    }
+    // A header alone contradicts its own format.
+    for bytes in [&b"7z\xbc\xaf\x27\x1c\0\x04"[..], b"\x7fELF\x02\x01", b"PAR1...."] {
+        let report = scanned(bytes, "file");
+        assert_eq!((report.verdict, report.incomplete.is_empty()), (Verdict::Suspicious, false), "{report:#?}");
     }
     for (bytes, format) in [(&b""[..], Format::Empty), (b"hello\n", Format::Text), (b"\x89PNG\r\n\x1a\n", Format::Image)] {
         let report = scanned(bytes, "file");
@@ -76,6 +81,11 @@ fn archives_behind_other_formats() {
 fn programs_in_archives() {
     use crate::zip::tests::{item, zip};
     let report = scanned(&zip(&[item("assets.extra/tool", b"\x7fELF\x02\x01\x01\0")]), "model.zip");
-    assert_eq!((report.verdict, report.findings[0].rule_id), (Verdict::Suspicious, "PICKET-FMT-006"), "{report:#?}");
-    assert_eq!(scanned(&zip(&[item("pkg/native.so", b"\x7fELF\x02\x01\x01\0")]), "p.whl").verdict, Verdict::Unscannable);
+    assert_eq!(report.verdict, Verdict::Suspicious, "{report:#?}");
+    assert!(report.findings.iter().any(|finding| finding.rule_id == "PICKET-FMT-006"), "{report:#?}");
+    // An ELF header of 64 bytes that names no segments.
+    let mut library = b"\x7fELF\x02\x01\x01\0".to_vec();
+    library.resize(64, 0);
+    library[52] = 64;
+    assert_eq!(scanned(&zip(&[item("pkg/native.so", &library)]), "p.whl").verdict, Verdict::Unscannable);
 }

@@ -2,6 +2,7 @@
 //! elements of data sets are not read.
 
 mod dataset;
+mod dense;
 mod parser;
 mod tensors;
 #[cfg(test)]

@@ -14,7 +14,7 @@ const TEXT_BYTES_MAX: u64 = 32 << 20;
 /// Continuation blocks of one header, and nodes of one group's tree.
 const BLOCKS_MAX: u32 = 10_000;
 
-const UNDEFINED: u64 = u64::MAX;
+pub(super) const UNDEFINED: u64 = u64::MAX;
 
 /// What a file says about itself and about others.
 #[derive(Debug, Default)]
@@ -35,14 +35,14 @@ pub(super) struct File {
     pub(super) end: u64,
 }
 
-struct Parser<'p, 's> {
+pub(super) struct Parser<'p, 's> {
     source: &'s dyn Source,
     budget: &'p mut Budget,
     file: File,
     base: u64,
     /// Bytes of an address and of a length.
-    address: u8,
-    length: u8,
+    pub(super) address: u8,
+    pub(super) length: u8,
     seen: HashSet<u64>,
     /// Bytes of attributes kept.
     kept: u64,
@@ -52,7 +52,7 @@ struct Parser<'p, 's> {
     dataset: Dataset,
 }
 
-type Parsed<T> = Result<T, BoundedError>;
+pub(super) type Parsed<T> = Result<T, BoundedError>;
 
 /// The signature; behind a user block it stands at 512 or any power of two above.
 const SIGNATURE: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
@@ -98,7 +98,7 @@ pub(super) fn parse(source: &dyn Source, at: u64, budget: &mut Budget) -> Parsed
     Ok(parser.file)
 }
 
-fn sized(reader: &mut Reader<'_>, width: u8) -> Parsed<u64> {
+pub(super) fn sized(reader: &mut Reader<'_>, width: u8) -> Parsed<u64> {
     let bytes = reader.take(width.into())?;
     if bytes.iter().all(|byte| *byte == 0xff) {
         return Ok(UNDEFINED);
@@ -117,7 +117,7 @@ impl Parser<'_, '_> {
         }
     }
 
-    fn block(&mut self, address: u64, length: u64) -> Parsed<Vec<u8>> {
+    pub(super) fn block(&mut self, address: u64, length: u64) -> Parsed<Vec<u8>> {
         // Headers may name the same large block again and again; what is read is paid for.
         self.budget.spend_steps(1 + length.min(BLOCK_BYTES_MAX) / 64)?;
         let start = self.base.checked_add(address).ok_or(BoundedError::Malformed("an address does not fit 64 bits"))?;
@@ -125,7 +125,7 @@ impl Parser<'_, '_> {
     }
 
     /// Up to `length` bytes, fewer at the end of the file.
-    fn block_up_to(&mut self, address: u64, length: u64) -> Parsed<Vec<u8>> {
+    pub(super) fn block_up_to(&mut self, address: u64, length: u64) -> Parsed<Vec<u8>> {
         let left = self.source.len().saturating_sub(self.base.saturating_add(address));
         self.block(address, length.min(left))
     }
@@ -250,8 +250,9 @@ impl Parser<'_, '_> {
                 let info = reader.u8()?;
                 let tracked = if kind == 0x02 { 8 } else { 2 };
                 reader.skip(if info & 1 != 0 { tracked } else { 0 })?;
-                if sized(&mut reader, self.address)? != UNDEFINED {
-                    self.unread(&format!("the dense storage of {path}/"));
+                let (heap, tree) = (sized(&mut reader, self.address)?, sized(&mut reader, self.address)?);
+                if heap != UNDEFINED {
+                    self.stored(kind, heap, tree, path)?;
                 }
             }
             // A shared type stands in an object of its own.
@@ -268,6 +269,23 @@ impl Parser<'_, '_> {
                 self.group(tree, heap, path)?;
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// Links or attributes outside of the object's header.
+    fn stored(&mut self, kind: u16, heap: u64, tree: u64, path: &str) -> Parsed<()> {
+        let objects = match self.dense(heap, tree) {
+            Ok(objects) => objects,
+            Err(BoundedError::Io(error)) => return Err(error.into()),
+            Err(error) => {
+                self.unread(&format!("the dense storage of {path}/: {error}"));
+                return Ok(());
+            }
+        };
+        for object in objects {
+            let mut reader = Reader::new(&object);
+            if kind == 0x02 { self.link(&mut reader, path)? } else { self.attribute(&mut reader, path)? }
         }
         Ok(())
     }

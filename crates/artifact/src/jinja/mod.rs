@@ -11,8 +11,22 @@ use crate::rules;
 use crate::scan::{Place, Scan};
 use parser::{ReachKind, reaches};
 
+/// Tokens cost fifty times their text. The longest published chat templates have some ten thousand characters; what lies behind
+/// this is reported as not followed.
+const TEMPLATE_BYTES_MAX: usize = 1 << 20;
+
+fn head(template: &str) -> &str {
+    template.get(..template.floor_char_boundary(TEMPLATE_BYTES_MAX)).unwrap_or(template)
+}
+
 /// Judges one template that stands under `key` of the member.
 pub(crate) fn examine_template(scan: &mut Scan<'_>, place: &Place, key: &str, template: &str) {
+    if template.len() > TEMPLATE_BYTES_MAX {
+        let explanation = "The template is a hundred times as long as any chat format needs; only its beginning was followed.";
+        scan.add(Finding::new(&rules::TEMPLATE_SUSPECT, &place.member, explanation).key(key));
+        scan.incomplete(place, &format!("the template under {key} is longer than the limit"));
+    }
+    let template = head(template);
     let (reaches, unparsed) = reaches(template);
     for reach in reaches {
         let what = &reach.what;
@@ -36,7 +50,7 @@ pub(crate) fn examine_template(scan: &mut Scan<'_>, place: &Place, key: &str, te
 
 /// True when a template leaves its sandbox.
 pub(crate) fn escapes(template: &str) -> bool {
-    reaches(template).0.iter().any(|reach| matches!(reach.kind, ReachKind::Internals | ReachKind::ComputedName))
+    reaches(head(template)).0.iter().any(|reach| matches!(reach.kind, ReachKind::Internals | ReachKind::ComputedName))
 }
 
 /// The tag that does it.

@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-/// Values of one document, 32 bytes and more each: 128 MiB and the text. A tokenizer with 250,000 words and its merges has a million.
-const VALUES_MAX: u64 = 4_000_000;
+/// Values of one document, 32 bytes and up to 100 each: 200 MiB and the text. A tokenizer with 250,000 words and its merges has a million.
+const VALUES_MAX: u64 = 2_000_000;
 /// Levels of brackets; Python's reader ends at about a thousand, configurations have some twenty.
 const DEPTH_MAX: u32 = 256;
 /// Keys that appear twice, kept by name.

@@ -27,10 +27,12 @@ pub(crate) fn examine_msgpack(scan: &mut Scan<'_>, source: &dyn Source, place: &
     let outcome = parser::walk(&mut cursor, &mut |event| {
         budget.spend_steps(1)?;
         match event {
-            Event::Run(at, length) if (4..=NESTED_BYTES_MAX).contains(&length) && nested.len() < NESTED_MAX => {
-                if read_range(source, at, 2, 2).is_ok_and(|head| matches!(head.as_slice(), [0x80, 2..=5])) {
-                    nested.push((at, length));
-                }
+            Event::Run(at, length)
+                if (4..=NESTED_BYTES_MAX).contains(&length)
+                    && nested.len() < NESTED_MAX
+                    && read_range(source, at, 2, 2).is_ok_and(|head| matches!(head.as_slice(), [0x80, 2..=5])) =>
+            {
+                nested.push((at, length));
             }
             Event::Extension(number, at) if !EXTENSIONS.contains(&number) => unknown = unknown.or(Some((number, at))),
             _ => {}

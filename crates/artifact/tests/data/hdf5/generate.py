@@ -39,3 +39,13 @@ with h5py.File("cycle.h5", "w", libver="latest") as file:
 with h5py.File("dense_storage.h5", "w", libver="latest") as file:
     for number in range(12):
         file.create_group(str(number))
+
+for name, count in [("dense_links", 40), ("dense_links_many", 2000)]:
+    with h5py.File(f"{name}.h5", "w", libver="latest") as file:
+        for number in range(count):
+            file[f"name{number:05}"] = h5py.SoftLink("/x")
+        file["outside"] = h5py.ExternalLink("/etc/passwd", "/x")
+with h5py.File("dense_attributes.h5", "w", libver="latest") as file:
+    for number in range(40):
+        file.attrs[f"name{number:05}"] = number
+    file.attrs["model_config"] = LAMBDA
