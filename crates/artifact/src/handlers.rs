@@ -42,19 +42,6 @@ pub(crate) fn examine_as(scan: &mut Scan<'_>, source: &dyn Source, place: &Place
         | Format::Script
         | Format::MlModel
         | Format::Requirements => text::examine_text(scan, source, place, format),
-        Format::Ggml => ggml::examine_ggml(scan, source, place),
-        Format::RData => rdata::examine_rdata(scan, source, place),
-        Format::Parquet => columnar::examine_parquet(scan, source, place),
-        Format::Arrow => columnar::examine_arrow(scan, source, place),
-        Format::CoreMl => coreml::examine_coreml(scan, source, place),
-        Format::PaddleProgram => paddle::examine_program(scan, source, place),
-        Format::PaddleParameters => paddle::examine_parameters(scan, source, place),
-        Format::Msgpack => msgpack::examine_msgpack(scan, source, place),
-        Format::Xgboost => boosting::examine_xgboost(scan, source, place),
-        Format::Catboost => boosting::examine_catboost(scan, source, place),
-        Format::TensorflowCheckpoint => checkpoint::examine_index(scan, source, place),
-        // Trees as text: numbers by name, which no reader runs; what hides among them was searched as text.
-        Format::LightGbm => text::examine_text(scan, source, place, format),
         Format::Hdf5 => hdf5::examine_hdf5(scan, source, place),
         Format::Onnx => onnx::examine_onnx(scan, source, place),
         Format::TensorflowSavedModel | Format::TensorflowMetaGraph | Format::TensorflowGraph => tensorflow::examine_graph(scan, source, place, format),
@@ -74,6 +61,26 @@ pub(crate) fn examine_as(scan: &mut Scan<'_>, source: &dyn Source, place: &Place
             scan.incomplete(place, "a compiled engine is native code for one GPU, which is not examined");
             Claim { format, end: source.len() }
         }
+        _ => examine_data(scan, source, place, format),
+    }
+}
+
+/// Formats of one library or one kind of data, and what is only recognised.
+fn examine_data(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, format: Format) -> Claim {
+    match format {
+        Format::Ggml => ggml::examine_ggml(scan, source, place),
+        Format::RData => rdata::examine_rdata(scan, source, place),
+        Format::Parquet => columnar::examine_parquet(scan, source, place),
+        Format::Arrow => columnar::examine_arrow(scan, source, place),
+        Format::CoreMl => coreml::examine_coreml(scan, source, place),
+        Format::PaddleProgram => paddle::examine_program(scan, source, place),
+        Format::PaddleParameters => paddle::examine_parameters(scan, source, place),
+        Format::Msgpack => msgpack::examine_msgpack(scan, source, place),
+        Format::Xgboost => boosting::examine_xgboost(scan, source, place),
+        Format::Catboost => boosting::examine_catboost(scan, source, place),
+        Format::TensorflowCheckpoint => checkpoint::examine_index(scan, source, place),
+        // Trees as text: numbers by name, which no reader runs; what hides among them was searched as text.
+        Format::LightGbm => text::examine_text(scan, source, place, format),
         Format::Unknown => {
             scan.incomplete(place, "the content is of no format that is known here");
             Claim { format, end: source.len() }

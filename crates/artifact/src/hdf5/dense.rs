@@ -26,8 +26,25 @@ struct Heap {
 }
 
 impl Parser<'_, '_> {
+    /// Links or attributes outside of the object's header.
+    pub(super) fn stored(&mut self, kind: u16, heap: u64, tree: u64, path: &str) -> Parsed<()> {
+        let objects = match self.dense(heap, tree) {
+            Ok(objects) => objects,
+            Err(BoundedError::Io(error)) => return Err(error.into()),
+            Err(error) => {
+                self.unread(&format!("the dense storage of {path}/: {error}"));
+                return Ok(());
+            }
+        };
+        for object in objects {
+            let mut reader = Reader::new(&object);
+            if kind == 0x02 { self.link(&mut reader, path)? } else { self.attribute(&mut reader, path)? }
+        }
+        Ok(())
+    }
+
     /// Every object of a heap that a tree names, as bytes of the message they would be in a header.
-    pub(super) fn dense(&mut self, heap: u64, tree: u64) -> Parsed<Vec<Vec<u8>>> {
+    fn dense(&mut self, heap: u64, tree: u64) -> Parsed<Vec<Vec<u8>>> {
         let heap = self.heap(heap)?;
         if heap.filtered {
             return Err(BoundedError::Unsupported("a heap that is packed"));

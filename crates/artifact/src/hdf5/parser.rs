@@ -111,7 +111,7 @@ fn padded(length: u64) -> u64 {
 }
 
 impl Parser<'_, '_> {
-    fn unread(&mut self, why: &str) {
+    pub(super) fn unread(&mut self, why: &str) {
         if self.file.unread.len() < 20 {
             self.file.unread.push(why.to_owned());
         }
@@ -273,24 +273,7 @@ impl Parser<'_, '_> {
         Ok(())
     }
 
-    /// Links or attributes outside of the object's header.
-    fn stored(&mut self, kind: u16, heap: u64, tree: u64, path: &str) -> Parsed<()> {
-        let objects = match self.dense(heap, tree) {
-            Ok(objects) => objects,
-            Err(BoundedError::Io(error)) => return Err(error.into()),
-            Err(error) => {
-                self.unread(&format!("the dense storage of {path}/: {error}"));
-                return Ok(());
-            }
-        };
-        for object in objects {
-            let mut reader = Reader::new(&object);
-            if kind == 0x02 { self.link(&mut reader, path)? } else { self.attribute(&mut reader, path)? }
-        }
-        Ok(())
-    }
-
-    fn link(&mut self, reader: &mut Reader<'_>, path: &str) -> Parsed<()> {
+    pub(super) fn link(&mut self, reader: &mut Reader<'_>, path: &str) -> Parsed<()> {
         reader.skip(1)?;
         let flags = reader.u8()?;
         let kind = if flags & 8 != 0 { reader.u8()? } else { 0 };
@@ -400,7 +383,7 @@ impl Parser<'_, '_> {
         Ok(())
     }
 
-    fn attribute(&mut self, reader: &mut Reader<'_>, path: &str) -> Parsed<()> {
+    pub(super) fn attribute(&mut self, reader: &mut Reader<'_>, path: &str) -> Parsed<()> {
         let version = reader.u8()?;
         let flags = reader.u8()?;
         let (name_size, type_size, space_size) = (reader.u16_le()?, reader.u16_le()?, reader.u16_le()?);

@@ -171,21 +171,7 @@ impl<'p, 's> Parser<'p, 's> {
                 let name = self.cursor.take(length.into(), NAME_BYTES_MAX)?;
                 return Ok(Kind::Symbol(String::from_utf8_lossy(&name).into_owned()));
             }
-            9 => {
-                if let Some(length) = Some(self.number()?).filter(|length| *length != u32::MAX) {
-                    self.cursor.skip(length.into())?;
-                }
-            }
-            10 | 13 => self.elements(4)?,
-            14 => self.elements(8)?,
-            15 => self.elements(16)?,
-            24 => self.elements(1)?,
-            16 | 19 | 20 => {
-                for _ in 0..self.length()? {
-                    self.item(depth)?;
-                }
-            }
-            25 => {}
+            9 | 10 | 13..=16 | 19 | 20 | 24 | 25 => self.vector(kind, depth)?,
             // An alternative representation: its class, its state, its attributes.
             238 => {
                 for _ in 0..3 {
@@ -203,6 +189,28 @@ impl<'p, 's> Parser<'p, 's> {
             self.item(depth)?;
         }
         Ok(Kind::Other)
+    }
+
+    /// Characters, elements, or items one behind the other.
+    fn vector(&mut self, kind: u32, depth: u32) -> Read<()> {
+        match kind {
+            9 => match self.number()? {
+                u32::MAX => Ok(()),
+                length => self.cursor.skip(length.into()),
+            },
+            10 | 13 => self.elements(4),
+            14 => self.elements(8),
+            15 => self.elements(16),
+            24 => self.elements(1),
+            16 | 19 | 20 => {
+                for _ in 0..self.length()? {
+                    self.item(depth)?;
+                }
+                Ok(())
+            }
+            // An object whose slots are attributes.
+            _ => Ok(()),
+        }
     }
 
     /// A name as a character object of its own.

@@ -77,17 +77,22 @@ pub(crate) fn examine_text(scan: &mut Scan<'_>, source: &dyn Source, place: &Pla
             Format::Requirements
         }
         other => {
-            if place.name == "checkpoint" {
-                checkpoint::examine_state(scan, place, &text);
-            }
-            // YAML needs no extension to be loaded as YAML.
-            if text.contains("!!python/") || text.contains("tag:yaml.org,2002:python/") {
-                yaml::examine_yaml(scan, place, &text);
-            }
+            plain(scan, place, &text);
             other
         }
     };
     Claim { format, end: source.len() }
+}
+
+/// Text of no kind that is known by its use.
+fn plain(scan: &mut Scan<'_>, place: &Place, text: &str) {
+    if place.name == "checkpoint" {
+        checkpoint::examine_state(scan, place, text);
+    }
+    // YAML needs no extension to be loaded as YAML.
+    if text.contains("!!python/") || text.contains("tag:yaml.org,2002:python/") {
+        yaml::examine_yaml(scan, place, text);
+    }
 }
 
 /// Text without a copy: what is no UTF-8 becomes `?`, a byte for a byte, so that offsets stay true.

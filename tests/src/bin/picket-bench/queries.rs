@@ -97,8 +97,7 @@ fn virtual_environment() -> Result<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let folder = target.join("bench-venv");
     let python = folder.join("bin/python");
-    let ready =
-        |python: &Path| Command::new(python).args(["-c", "import duckdb, pyarrow"]).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    let ready = |python: &Path| Command::new(python).args(["-c", "import duckdb, pyarrow"]).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
     if ready(&python) {
         return Ok(python);
     }
