@@ -13,6 +13,7 @@ use crate::repo::Repo;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("picket-event", &[]),
     ("picket-bounded", &[]),
+    ("picket-signing", &[]),
     ("picket-spool", &[]),
     ("picket-ebpf", &[]),
     ("picket-artifact", &["picket-bounded"]),
@@ -23,7 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("picket-lake", &["picket-event", "picket-proto"]),
     ("picket-agent", &["picket-artifact", "picket-bounded", "picket-detect", "picket-ebpf", "picket-event", "picket-proto", "picket-spool", "picket-yara"]),
     ("picket-server", &["picket-bounded", "picket-detect", "picket-event", "picket-lake", "picket-proto"]),
-    ("picketctl", &["picket-artifact", "picket-bounded", "picket-detect", "picket-event", "picket-proto", "picket-yara"]),
+    ("picketctl", &["picket-artifact", "picket-bounded", "picket-detect", "picket-event", "picket-proto", "picket-signing", "picket-yara"]),
     ("picket-tests", &["picket-artifact", "picket-bounded", "picket-detect", "picket-event", "picket-proto", "picket-spool", "picket-yara"]),
     ("xtask", &[]),
 ];
