@@ -61,6 +61,9 @@ pub(crate) enum Command {
     /// Judge model files and archives on this machine, without any server
     #[command(after_help = "Exit codes: 0 nothing found, 1 findings, 2 could not finish.")]
     Scan(Scan),
+    /// Models on this machine: their signatures and their bills of materials
+    #[command(subcommand)]
+    Assets(Assets),
     /// The server itself
     #[command(subcommand)]
     Server(Server),
@@ -253,6 +256,61 @@ pub(crate) struct Scan {
     /// Files judged at once; one a core where not given
     #[arg(long, default_value_t = 0, value_name = "N", hide_default_value = true)]
     pub(crate) threads: usize,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Assets {
+    /// Verify the OpenSSF signature of a model, without any server or network
+    #[command(after_help = "Exit codes: 0 as signed, 1 not as signed or not by whom is trusted, 2 could not finish.")]
+    Verify(Verify),
+    /// Write a CycloneDX bill of materials of a model: files, digests, licences, data sets, base models
+    #[command(after_help = "Exit codes: 0 written, 2 could not finish; what could not be read is named in the document.")]
+    Bom(Bom),
+}
+
+#[derive(Args)]
+#[command(group(clap::ArgGroup::new("trust").required(true).args(["public_key", "certificate_chain", "trusted_root"])))]
+pub(crate) struct Verify {
+    /// Folder of the model, or the one file that was signed
+    #[arg(value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    /// The bundle; `model.sig` in the folder where not given
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signature: Option<PathBuf>,
+    /// Trust the holder of this key (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) public_key: Option<PathBuf>,
+    /// Trust signers with a certificate below these (PEM); may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certificate_chain: Vec<PathBuf>,
+    /// When the model was signed, in RFC 3339: certificates must be valid then instead of now
+    #[arg(long, value_name = "TIME", requires = "certificate_chain")]
+    pub(crate) signed_at: Option<String>,
+    /// Trust one identity of the sigstore instance with this `trusted_root.json`
+    #[arg(long, value_name = "FILE", requires_all = ["identity", "identity_provider"])]
+    pub(crate) trusted_root: Option<PathBuf>,
+    /// Mail address or URI of the signer
+    #[arg(long, value_name = "ID", requires = "trusted_root")]
+    pub(crate) identity: Option<String>,
+    /// OpenID Connect issuer that vouched for the signer, as https://accounts.google.com
+    #[arg(long, value_name = "URL", requires = "trusted_root")]
+    pub(crate) identity_provider: Option<String>,
+    /// A file or folder that need not be signed; may be given more than once
+    #[arg(long, value_name = "PATH")]
+    pub(crate) ignore: Vec<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Bom {
+    /// Folder of the model, or one file
+    #[arg(value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    /// Where to write; stdout where not given
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Name each tensor with its digest
+    #[arg(long)]
+    pub(crate) tensors: bool,
 }
 
 /// OCSF severities.

@@ -26,6 +26,9 @@ fn main() -> ExitCode {
     if let Command::Scan(arguments) = &cli.command {
         return commands::scan::run(arguments, &output);
     }
+    if let Command::Assets(command) = &cli.command {
+        return commands::assets::run(command, &output);
+    }
     match start(cli, &output) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of our pipe has what it wanted, as `| head` does.

@@ -115,10 +115,11 @@ impl SignedModel {
             let path = entry.map_err(|source| read_error(folder, source))?.path();
             let own = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let name = if prefix.is_empty() { own } else { format!("{prefix}/{own}") };
-            if self.left_out(&name) || path.canonicalize().is_ok_and(|path| but.contains(&path)) {
+            let link = fs::symlink_metadata(&path).map_err(|source| read_error(&path, source))?;
+            // A link to an excepted file is another name, which nobody excepted.
+            if self.left_out(&name) || !link.is_symlink() && path.canonicalize().is_ok_and(|path| but.contains(&path)) {
                 continue;
             }
-            let link = fs::symlink_metadata(&path).map_err(|source| read_error(&path, source))?;
             if link.is_symlink() && !self.allow_symlinks {
                 differences.insert(Difference { path: name, kind: DifferenceKind::Symlink });
                 continue;

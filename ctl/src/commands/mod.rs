@@ -1,5 +1,8 @@
 //! One module a noun; each command asks one service and prints its answer.
 
+pub(crate) mod assets;
+mod bom;
+mod card;
 mod events;
 mod hosts;
 mod interrupt;
@@ -30,7 +33,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), CtlError> {
         Command::Sql(sql) => sql::run(sql, context, output).await,
         Command::Tokens(command) => tokens::run(command, context, output).await,
         // Answered before anything for a server is set up.
-        Command::Scan(_) => Ok(()),
+        Command::Scan(_) | Command::Assets(_) => Ok(()),
         Command::Server(command) => server::run(&command, context, output).await,
         Command::Audit { limit } => server::audit(limit, context, output).await,
         Command::Completion { shell } => reference::completion(shell),
