@@ -11,8 +11,22 @@ use crate::{
 };
 
 /// Classes that a spool frame counts, by index.
-pub(crate) const FRAME_CLASSES: [EventClass; 5] =
-    [EventClass::ProcessActivity, EventClass::FileSystemActivity, EventClass::NetworkActivity, EventClass::EventLogActivity, EventClass::DeviceConfigState];
+pub(crate) const FRAME_CLASSES: [Option<EventClass>; picket_spool::CLASSES] = [
+    Some(EventClass::ProcessActivity),
+    Some(EventClass::FileSystemActivity),
+    Some(EventClass::NetworkActivity),
+    Some(EventClass::EventLogActivity),
+    Some(EventClass::DeviceConfigState),
+    Some(EventClass::DetectionFinding),
+    Some(EventClass::DnsActivity),
+    // Every other class together.
+    None,
+];
+
+/// Where a frame's header counts events of a class.
+pub(crate) fn frame_slot(class: EventClass) -> usize {
+    FRAME_CLASSES.iter().position(|known| *known == Some(class)).unwrap_or(FRAME_CLASSES.len() - 1)
+}
 
 const BYTES: usize = 64;
 
@@ -61,7 +75,7 @@ pub(crate) fn losses_of_the_last_run(recovery: &Recovery, previous: Option<&Coun
             losses.extend(difference(LossCause::RingFull, counters.dropped, checkpoint.dropped, since, now));
         }
         let message = "the agent did not run, or was killed: what happened in this time was not seen".to_owned();
-        losses.push(SensorLoss { cause: LossCause::AgentDown, class: None, count: None, since, until: now, message });
+        losses.push(SensorLoss { cause: LossCause::AgentDown, class: None, count: None, cpu: None, since, until: now, message });
     }
     losses.into_iter().map(|loss| own_event(Activity::Loss(loss), now)).collect()
 }
@@ -69,18 +83,20 @@ pub(crate) fn losses_of_the_last_run(recovery: &Recovery, previous: Option<&Coun
 fn difference(cause: LossCause, kernel: [u64; 3], stored: [u64; 3], since: Timestamp, until: Timestamp) -> Vec<SensorLoss> {
     let counts = kernel.into_iter().zip(stored).map(|(kernel, stored)| kernel.saturating_sub(stored));
     let classes = RECORD_CLASSES.into_iter().zip(counts).filter(|(_, count)| *count > 0);
-    classes.map(|(class, count)| SensorLoss { cause, class: Some(class), count: Some(count), since, until, message: message(cause, count) }).collect()
+    classes
+        .map(|(class, count)| SensorLoss { cause, class: Some(class), count: Some(count), cpu: None, since, until, message: message(cause, count) })
+        .collect()
 }
 
 /// The loss events of a range of the spool that cannot be read: one a class where its header is whole.
 pub(crate) fn corrupt(range: &LostRange, now: Timestamp) -> Vec<SensorLoss> {
     let cause = LossCause::SpoolCorrupt;
     let (since, until) = (range.since_ns.map_or(now, Timestamp), range.until_ns.map_or(now, Timestamp));
-    let loss = |class, count: u64| SensorLoss { cause, class, count: Some(count), since, until, message: message(cause, count) };
+    let loss = |class, count: u64| SensorLoss { cause, class, count: Some(count), cpu: None, since, until, message: message(cause, count) };
     match range.class_counts {
         Some(counts) => {
             let classes = FRAME_CLASSES.into_iter().zip(counts).filter(|(_, count)| *count > 0);
-            classes.map(|(class, count)| loss(Some(class), u64::from(count))).collect()
+            classes.map(|(class, count)| loss(class, u64::from(count))).collect()
         }
         None => vec![loss(None, range.last_seq.saturating_sub(range.first_seq) + 1)],
     }

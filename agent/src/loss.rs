@@ -29,6 +29,7 @@ impl Pending {
             cause: self.cause,
             class: self.class,
             count: Some(self.count),
+            cpu: None,
             since: self.since,
             until: self.until,
             message: message(self.cause, self.count),
@@ -114,6 +115,9 @@ pub(crate) fn message(cause: LossCause, count: u64) -> String {
         LossCause::Budget => "shed to stay inside the agent's budget",
         LossCause::Refused => "refused",
         LossCause::MapFull => "incomplete because a kernel map was full",
+        LossCause::ProbeDetached => "not seen because a probe was detached",
+        LossCause::SensorTampered => "not seen because the sensor was tampered with",
+        LossCause::Scan => "not looked at by a scan",
     };
     format!("{events} {why}")
 }

@@ -92,6 +92,7 @@ impl Entry {
             path: image.path.clone(),
             exe_inode: image.exe_inode,
             exe_device: image.exe_device,
+            exe_flags: picket_event::ExeFlags::default(),
             cmd_line: image.cmd_line.clone(),
             working_directory: image.working_directory.clone(),
             user: self.user.clone(),

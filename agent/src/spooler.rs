@@ -9,14 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use picket_event::{Activity, Event, EventClass, LossCause, SensorState, SensorStateKind, Timestamp};
+use picket_event::{Activity, Event, LossCause, SensorState, SensorStateKind, Timestamp};
 use picket_proto::frame::FrameEncoder;
 use picket_spool::{NewFrame, Spool, SpoolError};
 use tokio::sync::watch;
 
 use crate::{
     boot::wall_now,
-    checkpoint::{Checkpoint, FRAME_CLASSES},
+    checkpoint::{Checkpoint, FRAME_CLASSES, frame_slot},
     loss::{LossLedger, Pending, RECORD_CLASSES},
     pipeline::{Chunk, Numbered},
     stdout::own_event,
@@ -45,7 +45,7 @@ struct Content {
 
 impl Content {
     fn add(&mut self, event: &Event, produced: Option<usize>) {
-        if let Some(count) = class_index(event.activity.class()).and_then(|index| self.counts.get_mut(index)) {
+        if let Some(count) = self.counts.get_mut(frame_slot(event.activity.class())) {
             *count += 1;
         }
         if let Some(count) = produced.and_then(|class| self.produced.get_mut(class)) {
@@ -70,10 +70,6 @@ impl Content {
         }
         self.losses.push(pending);
     }
-}
-
-fn class_index(class: EventClass) -> Option<usize> {
-    FRAME_CLASSES.iter().position(|known| *known == class)
 }
 
 #[derive(Clone)]
@@ -291,7 +287,7 @@ impl Spooler {
         }
         for (index, (class, count)) in FRAME_CLASSES.into_iter().zip(counts).enumerate() {
             let produced = produced.get(index).copied().unwrap_or(0);
-            self.ledger.add(Pending { cause, class: Some(class), count: u64::from(count), produced, since, until });
+            self.ledger.add(Pending { cause, class, count: u64::from(count), produced, since, until });
         }
     }
 
@@ -316,7 +312,7 @@ impl Spooler {
 mod tests {
     use std::sync::mpsc;
 
-    use picket_event::{FileActivityKind, FileSystemActivity, LaunchType, ProcessActivity, ProcessActivityKind};
+    use picket_event::{EventClass, FileActivityKind, FileSystemActivity, LaunchType, ProcessActivity, ProcessActivityKind};
     use picket_spool::{SpoolConfig, Stored};
 
     use super::*;
@@ -325,10 +321,10 @@ mod tests {
         let kind = ProcessActivityKind::Launch(LaunchType::Fork);
         let process = picket_event::Process { pid: number, cmd_line: format!("{number} ").repeat(60), ..picket_event::Process::default() };
         let activity = if number.is_multiple_of(2) {
-            Activity::Process(ProcessActivity { kind, process })
+            Activity::Process(ProcessActivity { kind, process, method: picket_event::ProcessMethod::None })
         } else {
             let file = picket_event::File { path: format!("/{number}/").repeat(60), ..picket_event::File::default() };
-            Activity::File(FileSystemActivity { kind: FileActivityKind::Open, access: picket_event::Access::READ, file, file_result: None })
+            Activity::File(FileSystemActivity::new(FileActivityKind::Open, picket_event::Access::READ, file))
         };
         own_event(activity, Timestamp(time))
     }

@@ -47,7 +47,7 @@ fn what_is_missing_is_named() {
 fn unknown_numbers_are_named() {
     let unknown = |event, field: &str, value: i64| assert_eq!(refusal(event), format!("{field} is {value}, which this version does not know"));
     unknown(v1::Event { severity: 7, ..with(Activity::File(file())) }, "severity", 7);
-    unknown(with(Activity::File(v1::FileSystemActivity { activity_id: 2, ..file() })), "file.activity_id", 2);
+    unknown(with(Activity::File(v1::FileSystemActivity { activity_id: 8, ..file() })), "file.activity_id", 8);
     unknown(with(Activity::File(v1::FileSystemActivity { activity_id: u32::MAX, ..file() })), "file.activity_id", u32::MAX.into());
     unknown(with(Activity::File(v1::FileSystemActivity { access: 256, ..file() })), "file.access", 256);
     unknown(with(Activity::File(v1::FileSystemActivity { file: Some(v1::File { mode: 65_536, ..v1::File::default() }), ..file() })), "file.mode", 65_536);

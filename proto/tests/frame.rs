@@ -24,6 +24,7 @@ fn small() -> Event {
             cause: picket_event::LossCause::RingFull,
             class: None,
             count: Some(1),
+            cpu: None,
             since: Timestamp(1),
             until: Timestamp(2),
             message: String::from("one event was lost"),
@@ -133,8 +134,11 @@ fn incompressible_events_still_fit_a_frame() {
     while encoder.has_room() {
         let environment = (0..100).map(|_| (noise(300), noise(2_000))).collect();
         let process = Process { cmd_line: noise(5_000), path: noise(5_000), working_directory: noise(5_000), environment, ..Process::default() };
-        let activity =
-            picket_event::ProcessActivity { kind: picket_event::ProcessActivityKind::Launch(picket_event::LaunchType::Exec), process: process.clone() };
+        let activity = picket_event::ProcessActivity {
+            kind: picket_event::ProcessActivityKind::Launch(picket_event::LaunchType::Exec),
+            process: process.clone(),
+            method: picket_event::ProcessMethod::None,
+        };
         let event = Event { actor: Some(Actor { process }), activity: picket_event::Activity::Process(activity), ..small() };
         encoder.push(event).expect("room was promised");
         pushed += 1;

@@ -11,7 +11,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use picket_event::{
     Access, Activity, Actor, Direction, Endpoint, Event, EventFlags, File, FileActivityKind, FileSystemActivity, Job, LaunchType, NetworkActivity,
-    NetworkActivityKind, ParentProcess, Process, ProcessActivity, ProcessActivityKind, ProcessRole, ProcessUid, Severity, Timestamp, Transport, User,
+    NetworkActivityKind, ParentProcess, Process, ProcessActivity, ProcessActivityKind, ProcessMethod, ProcessRole, ProcessUid, Severity, Timestamp, Transport,
+    User,
 };
 
 /// SplitMix64: eight lines that never change their output.
@@ -196,7 +197,7 @@ impl Generator {
         } else {
             (self.actor(), ProcessActivityKind::Terminate { exit_code: i32::from(self.rng.chance(3)), signal: 0 })
         };
-        self.event(process.clone(), Activity::Process(ProcessActivity { kind, process }))
+        self.event(process.clone(), Activity::Process(ProcessActivity { kind, process, method: ProcessMethod::None }))
     }
 
     fn file_event(&mut self) -> Event {
@@ -220,9 +221,10 @@ impl Generator {
             mode: 0o100_644,
             owner_uid: 1_000,
             asset_class: "model".to_owned(),
+            sha256: None,
         };
         let access = if matches!(kind, FileActivityKind::Open) { Access::READ } else { Access::WRITE };
-        self.event(actor, Activity::File(FileSystemActivity { kind, access, file, file_result: None }))
+        self.event(actor, Activity::File(FileSystemActivity::new(kind, access, file)))
     }
 
     fn network_event(&mut self) -> Event {
@@ -242,6 +244,7 @@ impl Generator {
             bytes_in: if closed { self.rng.skewed(1 << 30) } else { 0 },
             flow_uid: self.rng.next() >> 1,
             duration_ns: if closed { self.rng.skewed(1 << 40) } else { 0 },
+            app: None,
         };
         let actor = self.actor();
         self.event(actor, Activity::Network(network))

@@ -35,10 +35,11 @@ impl Pipeline {
                 size_bytes: Some(record.size),
                 mode: record.i_mode,
                 owner_uid: record.owner_uid,
+                sha256: None,
             }
         };
         let file_result = (record.op == FileOp::Rename).then(|| file(&record.new_path));
-        FileSystemActivity { kind, access, file: file(&record.path), file_result }
+        FileSystemActivity { file_result, ..FileSystemActivity::new(kind, access, file(&record.path)) }
     }
 
     /// Of the watch that matched; else by extension.

@@ -26,6 +26,7 @@ pub(super) fn activity(flow: &Flow, now_boot_ns: u64) -> NetworkActivity {
         bytes_in: flow.bytes_received,
         flow_uid: flow.cookie,
         duration_ns: if matches!(flow.op, FlowOp::Connect | FlowOp::Accept) { 0 } else { lived },
+        app: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use picket_ebpf::record::{Exec, Exit, Fork, Task};
-use picket_event::{Activity, Actor, EventFlags, Job, LaunchType, Namespaces, ProcessActivity, ProcessActivityKind, ProcessUid};
+use picket_event::{Activity, Actor, EventFlags, Job, LaunchType, Namespaces, ProcessActivity, ProcessActivityKind, ProcessMethod, ProcessUid};
 
 use super::{Pipeline, key_of, text};
 use crate::{
@@ -27,7 +27,7 @@ impl Pipeline {
         if self.table.get(child).is_none() {
             self.table.insert(child, entry);
         }
-        (actor, Activity::Process(ProcessActivity { kind: ProcessActivityKind::Launch(LaunchType::Fork), process }))
+        (actor, Activity::Process(ProcessActivity { kind: ProcessActivityKind::Launch(LaunchType::Fork), process, method: ProcessMethod::None }))
     }
 
     pub(super) fn exec(&mut self, task: &Task, exec: Exec, faulted: bool, flags: &mut EventFlags) -> (Option<Actor>, Activity) {
@@ -57,7 +57,7 @@ impl Pipeline {
         let process = entry.process(self.table.uid(key), key.pid, task.tid);
         self.table.insert(key, entry);
         let actor = Some(Actor { process: process.clone() });
-        (actor, Activity::Process(ProcessActivity { kind: ProcessActivityKind::Launch(LaunchType::Exec), process }))
+        (actor, Activity::Process(ProcessActivity { kind: ProcessActivityKind::Launch(LaunchType::Exec), process, method: ProcessMethod::None }))
     }
 
     pub(super) fn exit(&mut self, task: &Task, exit: &Exit, boot_ns: u64, flags: &mut EventFlags) -> (Option<Actor>, Activity) {
@@ -66,7 +66,7 @@ impl Pipeline {
         let process = actor.as_ref().map(|actor| actor.process.clone()).unwrap_or_default();
         let status = i32::try_from(exit.code >> 8 & 0xff).unwrap_or_default();
         let signal = i32::try_from(exit.code & 0x7f).unwrap_or_default();
-        (actor, Activity::Process(ProcessActivity { kind: ProcessActivityKind::Terminate { exit_code: status, signal }, process }))
+        (actor, Activity::Process(ProcessActivity { kind: ProcessActivityKind::Terminate { exit_code: status, signal }, process, method: ProcessMethod::None }))
     }
 
     /// A process whose exec nobody saw: from the record and, while it lives, from `/proc`.

@@ -351,7 +351,7 @@ impl<R: Reports> Session<'_, R> {
         self.uplink.status.refused();
         for (class, count) in FRAME_CLASSES.into_iter().zip(counts) {
             let count = u64::from(count);
-            self.uplink.ledger.add(Pending { cause: LossCause::Refused, class: Some(class), count, produced: 0, since: sent.since, until: sent.until });
+            self.uplink.ledger.add(Pending { cause: LossCause::Refused, class, count, produced: 0, since: sent.since, until: sent.until });
         }
     }
 

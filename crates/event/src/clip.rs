@@ -1,8 +1,11 @@
 //! Cuts what is longer than [`crate::limits`], and flags the cut.
 
 use crate::{
-    Activity, Event, EventFlags, File, Process,
-    limits::{CMD_LINE_BYTES_MAX, ENVIRONMENT_VALUE_BYTES_MAX, ENVIRONMENT_VARS_MAX, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, REPORT_BYTES_MAX},
+    Activity, Completeness, DetectionFinding, Event, EventFlags, File, Process,
+    limits::{
+        CMD_LINE_BYTES_MAX, DETAIL_BYTES_MAX, DNS_ANSWERS_MAX, ENVIRONMENT_VALUE_BYTES_MAX, ENVIRONMENT_VARS_MAX, EVIDENCE_MAX, GPU_PROCESSES_MAX, LIST_MAX,
+        MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, REPORT_BYTES_MAX,
+    },
 };
 
 impl Event {
@@ -20,6 +23,7 @@ impl Event {
                 if let Some(result) = &mut activity.file_result {
                     clip_file(result, &mut flags);
                 }
+                detail(&mut activity.detail, &mut flags);
             }
             Activity::Network(_) => {}
             Activity::Loss(loss) => cut(&mut loss.message, MESSAGE_BYTES_MAX, EventFlags::TEXT_CUT, &mut flags),
@@ -30,9 +34,105 @@ impl Event {
                     flags = flags.union(EventFlags::TEXT_CUT);
                 }
             }
+            rare => clip_rare(rare, &mut flags),
         }
         self.flags = self.flags.union(flags);
     }
+}
+
+fn clip_rare(activity: &mut Activity, flags: &mut EventFlags) {
+    match activity {
+        Activity::Process(_) | Activity::File(_) | Activity::Network(_) | Activity::Loss(_) | Activity::Sensor(_) => {}
+        Activity::Memory(activity) => clip_other(&mut activity.process, flags),
+        Activity::Module(activity) => clip_file(&mut activity.file, flags),
+        Activity::KernelExtension(activity) => {
+            path(&mut activity.path, flags);
+            for text in [&mut activity.name, &mut activity.bpf_type, &mut activity.bpf_tag] {
+                name(text, flags);
+            }
+        }
+        Activity::Kernel(activity) => {
+            name(&mut activity.operation, flags);
+            detail(&mut activity.detail, flags);
+            clip_other(&mut activity.process, flags);
+        }
+        Activity::Dns(activity) => {
+            name(&mut activity.hostname, flags);
+            shorten(&mut activity.answers, DNS_ANSWERS_MAX, flags);
+            activity.answers.iter_mut().for_each(|answer| detail(&mut answer.rdata, flags));
+        }
+        Activity::Scan(activity) => {
+            for text in [&mut activity.scan_uid, &mut activity.name, &mut activity.command_uid, &mut activity.policy_name, &mut activity.policy_version] {
+                name(text, flags);
+            }
+            detail(&mut activity.detail, flags);
+        }
+        Activity::Finding(finding) => clip_finding(finding, flags),
+        Activity::Compliance(finding) => {
+            for text in [&mut finding.uid, &mut finding.check_uid, &mut finding.check_version, &mut finding.title] {
+                name(text, flags);
+            }
+            for text in [&mut finding.explanation, &mut finding.remediation] {
+                detail(text, flags);
+            }
+            shorten(&mut finding.evidence, EVIDENCE_MAX, flags);
+            finding.evidence.iter_mut().for_each(|text| detail(text, flags));
+            names(&mut finding.standards, flags);
+        }
+        Activity::Gpu(gpu) => {
+            for text in [&mut gpu.uuid, &mut gpu.name, &mut gpu.driver_version] {
+                name(text, flags);
+            }
+            names(&mut gpu.mig_devices, flags);
+            shorten(&mut gpu.processes, GPU_PROCESSES_MAX, flags);
+            gpu.processes.iter_mut().for_each(|process| name(&mut process.uid, flags));
+        }
+    }
+}
+
+fn clip_finding(finding: &mut DetectionFinding, flags: &mut EventFlags) {
+    let rule = &mut finding.rule;
+    for text in [&mut finding.uid, &mut finding.title, &mut finding.scan_uid, &mut rule.uid, &mut rule.version, &mut rule.title] {
+        name(text, flags);
+    }
+    detail(&mut finding.explanation, flags);
+    if let Some(file) = &mut finding.file {
+        clip_file(file, flags);
+    }
+    clip_other(&mut finding.process, flags);
+    shorten(&mut finding.evidence, EVIDENCE_MAX, flags);
+    for evidence in &mut finding.evidence {
+        name(&mut evidence.key, flags);
+        detail(&mut evidence.member, flags);
+        detail(&mut evidence.text, flags);
+    }
+    names(&mut finding.techniques, flags);
+    names(&mut finding.related_events, flags);
+    if let Completeness::Partial(reasons) = &mut finding.completeness {
+        names(reasons, flags);
+    }
+}
+
+fn clip_other(process: &mut Option<Process>, flags: &mut EventFlags) {
+    if let Some(process) = process {
+        clip_process(process, flags);
+    }
+}
+
+fn names(list: &mut Vec<String>, flags: &mut EventFlags) {
+    shorten(list, LIST_MAX, flags);
+    list.iter_mut().for_each(|text| name(text, flags));
+}
+
+fn shorten<T>(list: &mut Vec<T>, max: usize, flags: &mut EventFlags) {
+    if list.len() > max {
+        list.truncate(max);
+        *flags = flags.union(EventFlags::TEXT_CUT);
+    }
+}
+
+fn detail(text: &mut String, flags: &mut EventFlags) {
+    cut(text, DETAIL_BYTES_MAX, EventFlags::TEXT_CUT, flags);
 }
 
 fn clip_process(process: &mut Process, flags: &mut EventFlags) {
@@ -104,12 +204,11 @@ mod tests {
             severity: Severity::Informational,
             flags: EventFlags::PREEXISTING,
             actor: Some(Actor { process }),
-            activity: Activity::File(crate::FileSystemActivity {
-                kind: crate::FileActivityKind::Open,
-                access: crate::Access::READ,
-                file: File { path: "/".repeat(PATH_BYTES_MAX), ..File::default() },
-                file_result: None,
-            }),
+            activity: Activity::File(crate::FileSystemActivity::new(
+                crate::FileActivityKind::Open,
+                crate::Access::READ,
+                File { path: "/".repeat(PATH_BYTES_MAX), ..File::default() },
+            )),
         }
     }
 

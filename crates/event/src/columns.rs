@@ -39,6 +39,10 @@ const fn needle(name: &'static str, kind: ColumnType, ocsf: &'static str) -> Col
     Column { needle: true, ..column(name, kind, ocsf) }
 }
 
+const fn needle_words(name: &'static str, ocsf: &'static str) -> Column {
+    Column { words: true, ..needle(name, ColumnType::Text, ocsf) }
+}
+
 const fn words(name: &'static str, ocsf: &'static str) -> Column {
     Column { words: true, ..column(name, ColumnType::Text, ocsf) }
 }
@@ -108,6 +112,15 @@ pub const COLUMNS: &[Column] = &[
     column("loss_start_time", ColumnType::Time, "start_time"),
     column("loss_end_time", ColumnType::Time, "end_time"),
     words("message", "message"),
+    column("method", ColumnType::Text, "picket.method"),
+    column("file_bytes_read", ColumnType::Long, "picket.bytes_read"),
+    column("file_bytes_written", ColumnType::Long, "picket.bytes_written"),
+    column("operation", ColumnType::Text, "picket.kernel.operation"),
+    column("count", ColumnType::Long, "picket.kernel.count"),
+    needle_words("dns_query_hostname", "query.hostname"),
+    needle("finding_rule_uid", ColumnType::Text, "picket.rule.uid"),
+    words("finding_title", "finding_info.title"),
+    column("verdict", ColumnType::Text, "picket.verdict"),
     // Both addresses of a flow in one list: "this address, whichever end" stays one needle instead of an OR that defeats filters.
     needle("addresses", ColumnType::TextList, "observables[type_id=2].value"),
     // Everything of the record that has no column of its own, as JSON: the whole event can be rebuilt from a row.

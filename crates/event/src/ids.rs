@@ -135,31 +135,73 @@ impl Severity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventClass {
-    /// 1007
-    ProcessActivity,
     /// 1001
     FileSystemActivity,
-    /// 4001
-    NetworkActivity,
+    /// 1002
+    KernelExtensionActivity,
+    /// 1003
+    KernelActivity,
+    /// 1004
+    MemoryActivity,
+    /// 1005
+    ModuleActivity,
+    /// 1007
+    ProcessActivity,
     /// 1008: what the sensor lost, started or stopped.
     EventLogActivity,
+    /// 2003
+    ComplianceFinding,
+    /// 2004
+    DetectionFinding,
+    /// 4001
+    NetworkActivity,
+    /// 4003
+    DnsActivity,
+    /// 5001: a GPU and who uses it.
+    DeviceInventoryInfo,
     /// 5002: what the sensor can see on this host.
     DeviceConfigState,
+    /// 6007
+    ScanActivity,
 }
 
 impl EventClass {
     /// Every class, in the order of their ids.
-    pub const ALL: [Self; 5] = [Self::FileSystemActivity, Self::ProcessActivity, Self::EventLogActivity, Self::NetworkActivity, Self::DeviceConfigState];
+    pub const ALL: [Self; 14] = [
+        Self::FileSystemActivity,
+        Self::KernelExtensionActivity,
+        Self::KernelActivity,
+        Self::MemoryActivity,
+        Self::ModuleActivity,
+        Self::ProcessActivity,
+        Self::EventLogActivity,
+        Self::ComplianceFinding,
+        Self::DetectionFinding,
+        Self::NetworkActivity,
+        Self::DnsActivity,
+        Self::DeviceInventoryInfo,
+        Self::DeviceConfigState,
+        Self::ScanActivity,
+    ];
 
     /// OCSF `class_uid`.
     #[must_use]
     pub const fn uid(self) -> i32 {
         match self {
             Self::FileSystemActivity => 1001,
+            Self::KernelExtensionActivity => 1002,
+            Self::KernelActivity => 1003,
+            Self::MemoryActivity => 1004,
+            Self::ModuleActivity => 1005,
             Self::ProcessActivity => 1007,
             Self::EventLogActivity => 1008,
+            Self::ComplianceFinding => 2003,
+            Self::DetectionFinding => 2004,
             Self::NetworkActivity => 4001,
+            Self::DnsActivity => 4003,
+            Self::DeviceInventoryInfo => 5001,
             Self::DeviceConfigState => 5002,
+            Self::ScanActivity => 6007,
         }
     }
 
@@ -174,10 +216,19 @@ impl EventClass {
     pub const fn caption(self) -> &'static str {
         match self {
             Self::FileSystemActivity => "File System Activity",
+            Self::KernelExtensionActivity => "Kernel Extension Activity",
+            Self::KernelActivity => "Kernel Activity",
+            Self::MemoryActivity => "Memory Activity",
+            Self::ModuleActivity => "Module Activity",
             Self::ProcessActivity => "Process Activity",
             Self::EventLogActivity => "Event Log Activity",
+            Self::ComplianceFinding => "Compliance Finding",
+            Self::DetectionFinding => "Detection Finding",
             Self::NetworkActivity => "Network Activity",
+            Self::DnsActivity => "DNS Activity",
+            Self::DeviceInventoryInfo => "Device Inventory Info",
             Self::DeviceConfigState => "Device Config State",
+            Self::ScanActivity => "Scan Activity",
         }
     }
 
@@ -185,5 +236,55 @@ impl EventClass {
     #[must_use]
     pub const fn category_uid(self) -> i32 {
         self.uid() / 1000
+    }
+}
+
+/// SHA-256 of a file's content; its text form is lower-case hex.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sha256(pub [u8; 32]);
+
+impl fmt::Display for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text is not 64 hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a SHA-256 is written as 64 hex digits")]
+pub struct Sha256Error;
+
+impl FromStr for Sha256 {
+    type Err = Sha256Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        if !rest.is_empty() || pairs.len() != 32 {
+            return Err(Sha256Error);
+        }
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).ok_or(Sha256Error);
+        let mut bytes = [0; 32];
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            *byte = (digit(*high)? << 4) | digit(*low)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl Serialize for Sha256 {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sha256 {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }

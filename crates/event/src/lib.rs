@@ -10,21 +10,39 @@
 mod activity;
 mod clip;
 pub mod columns;
+pub mod dns;
+mod file;
+mod finding;
+mod gpu;
 mod host;
 mod ids;
 pub mod limits;
+mod memory;
+mod network;
+mod numbered;
 pub mod ocsf;
 mod process;
 pub mod rest;
 pub mod row;
+mod scan;
+mod sensor;
 
-pub use activity::{
-    Access, Activity, Direction, Endpoint, File, FileActivityKind, FileSystemActivity, LaunchType, LossCause, NetworkActivity, NetworkActivityKind,
-    ProcessActivity, ProcessActivityKind, SensorLoss, SensorState, SensorStateKind, Transport,
+pub use activity::{Activity, LaunchType, ProcessActivity, ProcessActivityKind};
+pub use dns::{DnsActivity, DnsActivityKind, DnsAnswer};
+pub use file::{Access, File, FileActivityKind, FileMethods, FileSystemActivity};
+pub use finding::{
+    Completeness, ComplianceFinding, ComplianceStatus, Confidence, DetectionFinding, Evidence, FindingActivityKind, FindingRule, RuleKind, Verdict,
 };
+pub use gpu::{GpuProcess, GpuState};
 pub use host::Device;
-pub use ids::{DeviceUid, EventClass, ProcessUid, Severity, SpoolUid, Timestamp};
-pub use process::{Actor, Container, Job, Namespaces, ParentProcess, Process, ProcessRole, User};
+pub use ids::{DeviceUid, EventClass, ProcessUid, Severity, Sha256, Sha256Error, SpoolUid, Timestamp};
+pub use memory::{
+    KernelActivity, KernelExtensionActivity, KernelExtensionActivityKind, KernelExtensionKind, MemoryActivity, MemoryActivityKind, ModuleActivity, Protection,
+};
+pub use network::{AppProtocol, Direction, Endpoint, NetworkActivity, NetworkActivityKind, Transport};
+pub use process::{Actor, Container, ExeFlags, Job, Namespaces, ParentProcess, Process, ProcessMethod, ProcessRole, User};
+pub use scan::{ScanActivity, ScanActivityKind, ScanCounts, ScanTrigger};
+pub use sensor::{LossCause, SensorLoss, SensorState, SensorStateKind};
 
 use serde::{Deserialize, Serialize};
 

@@ -13,6 +13,16 @@ pub const ENVIRONMENT_VARS_MAX: usize = 32;
 pub const ENVIRONMENT_VALUE_BYTES_MAX: usize = 1024;
 /// The sentence of a loss event.
 pub const MESSAGE_BYTES_MAX: usize = 1024;
+/// A short text that explains: an explanation, a remediation, one piece of evidence, the detail of a system call, an answer of DNS.
+pub const DETAIL_BYTES_MAX: usize = 1024;
+/// Pieces of evidence of a finding: a file may match in a million places, a person reads a few.
+pub const EVIDENCE_MAX: usize = 16;
+/// Techniques, standards, reasons, related events of a finding; instances of a GPU.
+pub const LIST_MAX: usize = 32;
+/// Answers of one DNS response.
+pub const DNS_ANSWERS_MAX: usize = 32;
+/// Processes on one GPU.
+pub const GPU_PROCESSES_MAX: usize = 64;
 /// The report of a sensor state, as JSON: some hundred probes and watches.
 pub const REPORT_BYTES_MAX: usize = 48 * 1024;
 /// One event on the wire. A larger one is refused by the server and counted as malformed.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ProcessUid, Timestamp};
+use crate::{ProcessUid, Timestamp, numbered::numbered};
 
 /// Who did it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,8 @@ pub struct Process {
     pub exe_inode: u64,
     /// Kernel device number (`major << 20 | minor`) of the executable's file system.
     pub exe_device: u32,
+    /// What is unusual about the executable.
+    pub exe_flags: ExeFlags,
     /// Arguments joined by spaces.
     pub cmd_line: String,
     /// Working directory at exec.
@@ -56,6 +58,75 @@ pub struct Process {
     pub job: Option<Job>,
     /// Its parent at the time.
     pub parent: Option<ParentProcess>,
+}
+
+/// What is unusual about an executable. Bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExeFlags(pub u8);
+
+impl ExeFlags {
+    /// It lives in memory alone: `memfd_create`, or a file system of memory without a name.
+    pub const MEMFD: Self = Self(1);
+    /// It had no name any more when it was executed.
+    pub const DELETED: Self = Self(1 << 1);
+    /// It lies where anybody can write.
+    pub const WRITABLE_PLACE: Self = Self(1 << 2);
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// True when every bit of `other` is set here.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+numbered! {
+    /// By which way a process reached for another, for memory, or for other rights.
+    #[derive(Default)]
+    ProcessMethod {
+        /// None in particular: launches and exits.
+        #[default]
+        None = 0 "",
+        /// `ptrace`
+        Ptrace = 1 "ptrace",
+        /// `process_vm_readv`
+        ProcessVmRead = 2 "process_vm_readv",
+        /// `process_vm_writev`
+        ProcessVmWrite = 3 "process_vm_writev",
+        /// `/proc/PID/mem`
+        ProcMem = 4 "proc_mem",
+        /// `/proc/PID/environ`
+        ProcEnviron = 5 "proc_environ",
+        /// `/proc/PID/fd`, `root`, `cwd` or `exe`
+        ProcFd = 6 "proc_fd",
+        /// `/proc/PID/maps`, `smaps` or `pagemap`
+        ProcMaps = 7 "proc_maps",
+        /// `pidfd_getfd`
+        Pidfd = 8 "pidfd_getfd",
+        /// `process_madvise`, `process_mrelease`
+        ProcessMadvise = 9 "process_madvise",
+        /// `kcmp`
+        Kcmp = 10 "kcmp",
+        /// `setuid`, `setreuid`, `setresuid`, `setfsuid`
+        Setuid = 11 "setuid",
+        /// `setgid` and its kin
+        Setgid = 12 "setgid",
+        /// `capset`
+        Capset = 13 "capset",
+        /// Rights that came with a set-user-ID or privileged file.
+        ExecPrivileged = 14 "exec_privileged",
+        /// Rights that changed without any system call that changes them.
+        Credentials = 15 "credentials",
+        /// `mmap`
+        Mmap = 16 "mmap",
+        /// `mprotect`, `pkey_mprotect`
+        Mprotect = 17 "mprotect",
+    }
 }
 
 /// What a row says of the parent, so that lineage needs no join.

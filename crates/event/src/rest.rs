@@ -8,7 +8,11 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Activity, Container, File, Job, ParentProcess, Process, ProcessActivityKind, ProcessRole, ProcessUid, StoredEvent, Timestamp};
+use crate::{
+    Activity, AppProtocol, ComplianceFinding, Container, DetectionFinding, DnsActivity, ExeFlags, File, FileMethods, FileSystemActivity, GpuState, Job,
+    KernelActivity, KernelExtensionActivity, MemoryActivity, ModuleActivity, ParentProcess, Process, ProcessActivityKind, ProcessRole, ProcessUid,
+    ScanActivity, Sha256, StoredEvent, Timestamp,
+};
 
 /// Everything of an event that has no column.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -34,6 +38,56 @@ pub struct Rest<'a> {
     /// The sensor's report.
     #[serde(rename = "j", skip_serializing_if = "Option::is_none")]
     pub(crate) report: Option<Cow<'a, serde_json::Value>>,
+    /// [`FileMethods`]: the column has their names.
+    #[serde(rename = "m", skip_serializing_if = "is_zero_nanos")]
+    pub(crate) file_methods: u32,
+    #[serde(rename = "e", skip_serializing_if = "is_false")]
+    pub(crate) until_end: bool,
+    #[serde(rename = "t", skip_serializing_if = "Option::is_none")]
+    pub(crate) detail: Option<Cow<'a, str>>,
+    #[serde(rename = "q", skip_serializing_if = "Option::is_none")]
+    pub(crate) app: Option<AppProtocol>,
+    #[serde(rename = "c", skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu: Option<u32>,
+    /// The whole body of a class that is rare enough to repeat what its columns say.
+    #[serde(rename = "b", skip_serializing_if = "Option::is_none")]
+    pub(crate) body: Option<Body<'a>>,
+}
+
+/// A body as a whole.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Body<'a> {
+    Memory(Cow<'a, MemoryActivity>),
+    Module(Cow<'a, ModuleActivity>),
+    KernelExtension(Cow<'a, KernelExtensionActivity>),
+    Kernel(Cow<'a, KernelActivity>),
+    Dns(Cow<'a, DnsActivity>),
+    Scan(Cow<'a, ScanActivity>),
+    Finding(Cow<'a, DetectionFinding>),
+    Compliance(Cow<'a, ComplianceFinding>),
+    Gpu(Cow<'a, GpuState>),
+}
+
+impl Body<'_> {
+    pub(crate) fn into_activity(self) -> Activity {
+        match self {
+            Self::Memory(body) => Activity::Memory(Box::new(body.into_owned())),
+            Self::Module(body) => Activity::Module(Box::new(body.into_owned())),
+            Self::KernelExtension(body) => Activity::KernelExtension(Box::new(body.into_owned())),
+            Self::Kernel(body) => Activity::Kernel(Box::new(body.into_owned())),
+            Self::Dns(body) => Activity::Dns(Box::new(body.into_owned())),
+            Self::Scan(body) => Activity::Scan(Box::new(body.into_owned())),
+            Self::Finding(body) => Activity::Finding(Box::new(body.into_owned())),
+            Self::Compliance(body) => Activity::Compliance(Box::new(body.into_owned())),
+            Self::Gpu(body) => Activity::Gpu(Box::new(body.into_owned())),
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
@@ -77,19 +131,39 @@ impl<'a> Rest<'a> {
                     rest.signal = signal;
                 }
             }
-            Activity::File(activity) => {
-                rest.file = FileRest::beside_columns(&activity.file);
-                if let Some(result) = &activity.file_result {
-                    rest.file_result = FileRest::difference(result, &activity.file);
-                }
-            }
+            Activity::File(activity) => rest.set_file(activity),
             Activity::Network(activity) => {
                 rest.duration_below_ms = u32::try_from(activity.duration_ns % 1_000_000).unwrap_or_default();
+                rest.app = activity.app;
             }
-            Activity::Loss(_) => {}
+            Activity::Loss(loss) => rest.cpu = loss.cpu,
             Activity::Sensor(state) => rest.report = Some(Cow::Borrowed(&state.report)),
+            Activity::Memory(body) => rest.body = Some(Body::Memory(Cow::Borrowed(body))),
+            Activity::Module(body) => rest.body = Some(Body::Module(Cow::Borrowed(body))),
+            Activity::KernelExtension(body) => rest.body = Some(Body::KernelExtension(Cow::Borrowed(body))),
+            Activity::Kernel(body) => rest.body = Some(Body::Kernel(Cow::Borrowed(body))),
+            Activity::Dns(body) => rest.body = Some(Body::Dns(Cow::Borrowed(body))),
+            Activity::Scan(body) => rest.body = Some(Body::Scan(Cow::Borrowed(body))),
+            Activity::Finding(body) => rest.body = Some(Body::Finding(Cow::Borrowed(body))),
+            Activity::Compliance(body) => rest.body = Some(Body::Compliance(Cow::Borrowed(body))),
+            Activity::Gpu(body) => rest.body = Some(Body::Gpu(Cow::Borrowed(body))),
         }
         rest
+    }
+
+    fn set_file(&mut self, activity: &'a FileSystemActivity) {
+        self.file = FileRest::beside_columns(&activity.file);
+        if let Some(result) = &activity.file_result {
+            self.file_result = FileRest::difference(result, &activity.file);
+        }
+        self.file_methods = activity.methods.0;
+        self.until_end = activity.until_end;
+        self.detail = present(&activity.detail);
+    }
+
+    /// What stands beside the columns of a file activity.
+    pub(crate) fn take_file_extras(&mut self) -> (FileMethods, bool, String) {
+        (FileMethods(self.file_methods), self.until_end, self.detail.take().map(Cow::into_owned).unwrap_or_default())
     }
 }
 
@@ -103,6 +177,8 @@ pub(crate) struct ProcessRest<'a> {
     exe_inode: Option<u64>,
     #[serde(rename = "x", skip_serializing_if = "Option::is_none")]
     exe_device: Option<u32>,
+    #[serde(rename = "F", skip_serializing_if = "Option::is_none")]
+    exe_flags: Option<u8>,
     #[serde(rename = "w", skip_serializing_if = "Option::is_none")]
     working_directory: Option<Cow<'a, str>>,
     #[serde(rename = "U", skip_serializing_if = "Option::is_none")]
@@ -168,6 +244,7 @@ impl<'a> ProcessRest<'a> {
             && self.tid.is_none()
             && self.exe_inode.is_none()
             && self.exe_device.is_none()
+            && self.exe_flags.is_none()
             && self.working_directory.is_none()
             && self.user_uid.is_none()
             && self.user_name.is_none()
@@ -196,6 +273,7 @@ impl<'a> ProcessRest<'a> {
             tid: changed(process.tid, base.tid),
             exe_inode: changed(process.exe_inode, base.exe_inode),
             exe_device: changed(process.exe_device, base.exe_device),
+            exe_flags: changed(process.exe_flags.0, base.exe_flags.0),
             working_directory: changed_text(&process.working_directory, &base.working_directory),
             user_euid: changed(process.user.euid, base.user.euid),
             user_gid: changed(process.user.gid, base.user.gid),
@@ -243,6 +321,7 @@ impl<'a> ProcessRest<'a> {
         set(&mut process.tid, self.tid);
         set(&mut process.exe_inode, self.exe_inode);
         set(&mut process.exe_device, self.exe_device);
+        set(&mut process.exe_flags, self.exe_flags.map(ExeFlags));
         set_text(&mut process.working_directory, self.working_directory);
         set(&mut process.user.uid, self.user_uid);
         set_text(&mut process.user.name, self.user_name);
@@ -305,6 +384,9 @@ pub(crate) struct FileRest<'a> {
     owner_uid: Option<u32>,
     #[serde(rename = "c", skip_serializing_if = "Option::is_none")]
     asset_class: Option<Cow<'a, str>>,
+    /// None or one digest.
+    #[serde(rename = "h", skip_serializing_if = "Option::is_none")]
+    sha256: Option<Cow<'a, [Sha256]>>,
 }
 
 impl<'a> FileRest<'a> {
@@ -324,6 +406,7 @@ impl<'a> FileRest<'a> {
             mode: changed(file.mode, base.mode),
             owner_uid: changed(file.owner_uid, base.owner_uid),
             asset_class: changed_text(&file.asset_class, &base.asset_class),
+            sha256: (file.sha256 != base.sha256).then_some(Cow::Borrowed(file.sha256.as_slice())),
         }
     }
 
@@ -335,5 +418,6 @@ impl<'a> FileRest<'a> {
         set(&mut file.mode, self.mode);
         set(&mut file.owner_uid, self.owner_uid);
         set_text(&mut file.asset_class, self.asset_class);
+        set(&mut file.sha256, self.sha256.map(|one| one.into_owned().pop()));
     }
 }

@@ -83,6 +83,15 @@ pub struct Row<'a> {
     pub loss_end_time: Option<i64>,
     /// Only where the event brings its own; the sentence of every other is made from the columns when it is shown.
     pub message: Text<'a>,
+    pub method: Text<'a>,
+    pub file_bytes_read: Option<i64>,
+    pub file_bytes_written: Option<i64>,
+    pub operation: Text<'a>,
+    pub count: Option<i64>,
+    pub dns_query_hostname: Text<'a>,
+    pub finding_rule_uid: Text<'a>,
+    pub finding_title: Text<'a>,
+    pub verdict: Text<'a>,
     pub rest: Text<'a>,
 }
 

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use picket_event::{
     self as model,
-    limits::{CMD_LINE_BYTES_MAX, ENVIRONMENT_VALUE_BYTES_MAX, ENVIRONMENT_VARS_MAX, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, REPORT_BYTES_MAX},
+    limits::{
+        CMD_LINE_BYTES_MAX, DETAIL_BYTES_MAX, ENVIRONMENT_VALUE_BYTES_MAX, ENVIRONMENT_VARS_MAX, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX,
+        REPORT_BYTES_MAX,
+    },
 };
 
 use crate::v1;
@@ -26,6 +29,7 @@ impl TryFrom<v1::Event> for model::Event {
                 v1::event::Activity::Network(activity) => model::Activity::Network(activity.try_into()?),
                 v1::event::Activity::Loss(loss) => model::Activity::Loss(loss.try_into()?),
                 v1::event::Activity::Sensor(state) => model::Activity::Sensor(state.try_into()?),
+                rare => super::rare::from_wire(rare)?,
             },
         })
     }
@@ -55,6 +59,7 @@ impl TryFrom<v1::Process> for model::Process {
             path: path(process.path, "process.path")?,
             exe_inode: process.exe_inode,
             exe_device: process.exe_device,
+            exe_flags: model::ExeFlags(narrow(process.exe_flags, "process.exe_flags")?),
             cmd_line: text(process.cmd_line, CMD_LINE_BYTES_MAX, "process.cmd_line")?,
             working_directory: path(process.working_directory, "process.working_directory")?,
             user: process.user.map(TryInto::try_into).transpose()?.unwrap_or_default(),
@@ -141,10 +146,13 @@ impl TryFrom<v1::ProcessActivity> for model::ProcessActivity {
             Kind::Fork => model::ProcessActivityKind::Launch(model::LaunchType::Fork),
             Kind::Exec => model::ProcessActivityKind::Launch(model::LaunchType::Exec),
             Kind::Terminate => model::ProcessActivityKind::Terminate { exit_code: activity.exit_code, signal: activity.signal },
+            Kind::Open => model::ProcessActivityKind::Open,
+            Kind::Inject => model::ProcessActivityKind::Inject,
+            Kind::SetUserId => model::ProcessActivityKind::SetUserId,
             Kind::Unspecified => return Err(ConvertError::Unknown { field: "process_activity.kind", value: activity.kind.into() }),
         };
         let process = activity.process.ok_or(ConvertError::Missing { field: "process_activity.process" })?.try_into()?;
-        Ok(Self { kind, process })
+        Ok(Self { kind, process, method: known(activity.method, "process_activity.method", model::ProcessMethod::from_id)? })
     }
 }
 
@@ -157,6 +165,11 @@ impl TryFrom<v1::FileSystemActivity> for model::FileSystemActivity {
             access: model::Access(narrow(activity.access, "file.access")?),
             file: activity.file.ok_or(ConvertError::Missing { field: "file.file" })?.try_into()?,
             file_result: activity.file_result.map(TryInto::try_into).transpose()?,
+            bytes_read: activity.bytes_read,
+            bytes_written: activity.bytes_written,
+            methods: model::FileMethods(activity.methods),
+            until_end: activity.until_end,
+            detail: text(activity.detail, DETAIL_BYTES_MAX, "file.detail")?,
         })
     }
 }
@@ -173,8 +186,17 @@ impl TryFrom<v1::File> for model::File {
             mode: narrow(file.mode, "file.mode")?,
             owner_uid: file.owner_uid,
             asset_class: name(file.asset_class, "file.asset_class")?,
+            sha256: digest(&file.sha256)?,
         })
     }
+}
+
+fn digest(bytes: &[u8]) -> Result<Option<model::Sha256>, ConvertError> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let length = bytes.len();
+    <[u8; 32]>::try_from(bytes).map(|bytes| Some(model::Sha256(bytes))).map_err(|_| ConvertError::Digest { field: "file.sha256", length })
 }
 
 impl TryFrom<v1::NetworkActivity> for model::NetworkActivity {
@@ -191,11 +213,12 @@ impl TryFrom<v1::NetworkActivity> for model::NetworkActivity {
             bytes_in: activity.bytes_in,
             flow_uid: activity.flow_uid,
             duration_ns: activity.duration_ns,
+            app: if activity.app == 0 { None } else { Some(known(activity.app, "network.app", model::AppProtocol::from_id)?) },
         })
     }
 }
 
-fn endpoint(endpoint: Option<v1::Endpoint>, field: &'static str) -> Result<model::Endpoint, ConvertError> {
+pub(super) fn endpoint(endpoint: Option<v1::Endpoint>, field: &'static str) -> Result<model::Endpoint, ConvertError> {
     let endpoint = endpoint.ok_or(ConvertError::Missing { field })?;
     let ip = match (<[u8; 4]>::try_from(&*endpoint.ip), <[u8; 16]>::try_from(&*endpoint.ip)) {
         (Ok(octets), _) => IpAddr::from(octets),
@@ -217,6 +240,7 @@ impl TryFrom<v1::SensorLoss> for model::SensorLoss {
             cause: model::LossCause::from_id(loss.cause).ok_or(ConvertError::Unknown { field: "loss.cause", value: loss.cause.into() })?,
             class,
             count: loss.count,
+            cpu: loss.cpu,
             since: model::Timestamp(loss.since_ns),
             until: model::Timestamp(loss.until_ns),
             message: text(loss.message, MESSAGE_BYTES_MAX, "loss.message")?,
@@ -236,15 +260,15 @@ impl TryFrom<v1::SensorState> for model::SensorState {
     }
 }
 
-fn text(value: String, max: usize, field: &'static str) -> Result<String, ConvertError> {
+pub(super) fn text(value: String, max: usize, field: &'static str) -> Result<String, ConvertError> {
     if value.len() > max { Err(ConvertError::TooLong { field, length: value.len(), max }) } else { Ok(value) }
 }
 
-fn name(value: String, field: &'static str) -> Result<String, ConvertError> {
+pub(super) fn name(value: String, field: &'static str) -> Result<String, ConvertError> {
     text(value, NAME_BYTES_MAX, field)
 }
 
-fn path(value: String, field: &'static str) -> Result<String, ConvertError> {
+pub(super) fn path(value: String, field: &'static str) -> Result<String, ConvertError> {
     text(value, PATH_BYTES_MAX, field)
 }
 
@@ -252,10 +276,10 @@ fn uid(value: String, field: &'static str) -> Result<model::ProcessUid, ConvertE
     name(value, field).map(model::ProcessUid)
 }
 
-fn narrow<T: TryFrom<u32>>(value: u32, field: &'static str) -> Result<T, ConvertError> {
+pub(super) fn narrow<T: TryFrom<u32>>(value: u32, field: &'static str) -> Result<T, ConvertError> {
     T::try_from(value).map_err(|_| ConvertError::Unknown { field, value: value.into() })
 }
 
-fn known<T>(value: u32, field: &'static str, from: impl Fn(i32) -> Option<T>) -> Result<T, ConvertError> {
+pub(super) fn known<T>(value: u32, field: &'static str, from: impl Fn(i32) -> Option<T>) -> Result<T, ConvertError> {
     i32::try_from(value).ok().and_then(from).ok_or(ConvertError::Unknown { field, value: value.into() })
 }

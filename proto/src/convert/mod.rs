@@ -1,6 +1,7 @@
 //! Wire ⇄ model. The model to the wire always succeeds; the wire to the model is strict, because a hostile agent may send anything.
 
 mod from_wire;
+mod rare;
 mod to_wire;
 
 /// Why a wire event is no event. Their bytes are at fault in every case.
@@ -33,6 +34,14 @@ pub enum ConvertError {
     /// Neither 4 nor 16 bytes.
     #[error("{field} is an address of {length} bytes")]
     Address {
+        /// The field, as a path in the .proto.
+        field: &'static str,
+        /// What was sent, in bytes.
+        length: usize,
+    },
+    /// Not 32 bytes.
+    #[error("{field} is a digest of {length} bytes")]
+    Digest {
         /// The field, as a path in the .proto.
         field: &'static str,
         /// What was sent, in bytes.

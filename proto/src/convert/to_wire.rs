@@ -22,6 +22,7 @@ impl From<model::Event> for v1::Event {
                     kind: u32::from(state.kind as u8),
                     report: if state.report.is_null() { String::new() } else { state.report.to_string() },
                 }),
+                rare => super::rare::to_wire(rare),
             }),
         }
     }
@@ -51,6 +52,7 @@ impl From<model::Process> for v1::Process {
             cgroup: process.cgroup,
             tty: process.tty,
             environment: process.environment.into_iter().map(|(name, value)| v1::EnvironmentVariable { name, value }).collect(),
+            exe_flags: process.exe_flags.0.into(),
         }
     }
 }
@@ -92,8 +94,12 @@ impl From<model::ProcessActivity> for v1::ProcessActivity {
             model::ProcessActivityKind::Launch(model::LaunchType::Fork) => (Kind::Fork, 0, 0),
             model::ProcessActivityKind::Launch(model::LaunchType::Exec) => (Kind::Exec, 0, 0),
             model::ProcessActivityKind::Terminate { exit_code, signal } => (Kind::Terminate, exit_code, signal),
+            model::ProcessActivityKind::Open => (Kind::Open, 0, 0),
+            model::ProcessActivityKind::Inject => (Kind::Inject, 0, 0),
+            model::ProcessActivityKind::SetUserId => (Kind::SetUserId, 0, 0),
         };
-        Self { kind: kind.into(), process: Some(activity.process.into()), exit_code, signal }
+        let method = u32::from(activity.method as u8);
+        Self { kind: kind.into(), process: Some(activity.process.into()), exit_code, signal, method }
     }
 }
 
@@ -104,6 +110,11 @@ impl From<model::FileSystemActivity> for v1::FileSystemActivity {
             access: activity.access.0.into(),
             file: Some(activity.file.into()),
             file_result: activity.file_result.map(Into::into),
+            bytes_read: activity.bytes_read,
+            bytes_written: activity.bytes_written,
+            methods: activity.methods.0,
+            until_end: activity.until_end,
+            detail: activity.detail,
         }
     }
 }
@@ -118,6 +129,7 @@ impl From<model::File> for v1::File {
             mode: file.mode.into(),
             owner_uid: file.owner_uid,
             asset_class: file.asset_class,
+            sha256: file.sha256.map_or_else(Vec::new, |digest| digest.0.to_vec()),
         }
     }
 }
@@ -134,6 +146,7 @@ impl From<model::NetworkActivity> for v1::NetworkActivity {
             bytes_in: activity.bytes_in,
             flow_uid: activity.flow_uid,
             duration_ns: activity.duration_ns,
+            app: activity.app.map_or(0, |app| u32::from(app as u8)),
         }
     }
 }
@@ -157,6 +170,7 @@ impl From<model::SensorLoss> for v1::SensorLoss {
             since_ns: loss.since.0,
             until_ns: loss.until.0,
             message: loss.message,
+            cpu: loss.cpu,
         }
     }
 }

@@ -35,7 +35,8 @@ macro_rules! for_each_column {
             connection_info_direction_id: int_null, connection_info_protocol_num: int_null, connection_info_uid: long_null,
             traffic_bytes_in: long_null, traffic_bytes_out: long_null, duration: long_null,
             loss_cause: text, loss_class_uid: int_null, loss_count: long_null, loss_start_time: time_null, loss_end_time: time_null,
-            message: text; rest: text
+            message: text, method: text, file_bytes_read: long_null, file_bytes_written: long_null, operation: text, count: long_null,
+            dns_query_hostname: text, finding_rule_uid: text, finding_title: text, verdict: text; rest: text
         }
     };
 }

@@ -4,19 +4,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::{File, FileActivityKind, FileSystemActivity};
+use crate::{File, FileSystemActivity};
 
 use super::object::{Object, long};
-
-pub(super) const fn activity_name(kind: FileActivityKind) -> &'static str {
-    match kind {
-        FileActivityKind::Create => "Create",
-        FileActivityKind::Update => "Update",
-        FileActivityKind::Delete => "Delete",
-        FileActivityKind::Rename => "Rename",
-        FileActivityKind::Open => "Open",
-    }
-}
 
 pub(super) fn put_activity(activity: &FileSystemActivity, json: &mut Object) {
     json.put("file", file(&activity.file));
@@ -24,7 +14,7 @@ pub(super) fn put_activity(activity: &FileSystemActivity, json: &mut Object) {
     json.put("access_mask", activity.access.0);
 }
 
-fn file(file: &File) -> Object {
+pub(super) fn file(file: &File) -> Object {
     let mut json = Object::default();
     // Without a mode the kernel told nothing but the name.
     let known = file.mode != 0;
@@ -38,6 +28,7 @@ fn file(file: &File) -> Object {
     if let Some(ext) = Path::new(&file.path).extension().and_then(|ext| ext.to_str()) {
         json.put("ext", ext);
     }
+    json.put_some("hashes", file.sha256.map(|digest| json!([{ "algorithm_id": 3, "algorithm": "SHA-256", "value": digest.to_string() }])));
     json
 }
 
@@ -55,7 +46,7 @@ pub(super) fn executable(path: &str, device: u32, inode: u64) -> Option<Value> {
 }
 
 /// Name, which the schema asks for even where there is none, and path.
-fn put_path(path: &str, json: &mut Object) {
+pub(super) fn put_path(path: &str, json: &mut Object) {
     json.put("name", Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or(path));
     json.put_text("path", path);
 }

@@ -1,15 +1,20 @@
 //! OCSF 1.8.0 JSON of every event: what the API, exports and `picket-agent run --stdout` show.
 //!
-//! Profiles used: `host` on network activity, `container` where the process has one, `linux/linux_users` where an actor is known.
+//! Profiles used: `host` on network and DNS activity, scans and findings, `container` where the process has one, `linux/linux_users` where an actor is known.
 //! What OCSF lacks stands under one object, `picket`, described in `docs/events.md`; no other key is outside the schema.
 
+mod dns;
 mod extension;
 mod file;
+mod finding;
+mod gpu;
+mod memory;
 mod message;
 mod network;
 mod object;
 mod observables;
 mod process;
+mod scan;
 mod sensor;
 
 use serde_json::{Value, json};
@@ -17,6 +22,7 @@ use serde_json::{Value, json};
 use crate::{Activity, DeviceUid, Event, EventClass, EventFlags, NetworkActivityKind, ProcessActivityKind, SpoolUid, StoredEvent, Timestamp};
 
 pub use extension::EXTENSION;
+pub use finding::{ATLAS_VERSION, ATTACK_VERSION};
 
 use object::Object;
 
@@ -70,12 +76,12 @@ fn render(event: &Event, context: &Context<'_>) -> Value {
     json.put("time", event.time.as_millis());
     json.put("message", message::sentence(event));
     json.put("metadata", metadata(event, context));
-    json.put("device", device(context));
+    json.put("device", device(event, context));
     if let Some(actor) = &event.actor {
         let mut who = Object::default();
         who.put("process", process::with_parent(&actor.process));
         json.put("actor", who);
-    } else if matches!(event.activity, Activity::Process(_) | Activity::File(_)) {
+    } else if event.activity.class().category_uid() == 1 && !matches!(event.activity, Activity::Loss(_) | Activity::Sensor(_)) {
         // The schema asks for an actor where the sensor never saw one.
         json.put("actor", json!({ "app_name": "unknown" }));
     }
@@ -85,6 +91,16 @@ fn render(event: &Event, context: &Context<'_>) -> Value {
         Activity::Network(activity) => network::put_activity(activity, &mut json),
         Activity::Loss(loss) => sensor::put_loss(loss, &mut json),
         Activity::Sensor(state) => sensor::put_state(state, &mut json),
+        Activity::Memory(activity) => memory::put_memory(activity, event.actor.as_ref(), &mut json),
+        Activity::Module(activity) => memory::put_module(activity, &mut json),
+        Activity::KernelExtension(activity) => memory::put_kernel_extension(activity, &mut json),
+        Activity::Kernel(activity) => memory::put_kernel(activity, &mut json),
+        Activity::Dns(activity) => dns::put_activity(activity, &mut json),
+        Activity::Scan(activity) => scan::put_activity(activity, &mut json),
+        Activity::Finding(finding) => finding::put_detection(finding, &mut json),
+        Activity::Compliance(finding) => finding::put_compliance(finding, &mut json),
+        // All in `device` and `picket.gpu`.
+        Activity::Gpu(_) => {}
     }
     json.put_list("observables", observables::of(event));
     json.put("picket", extension::of(event, context.identity.map(|(spool, _)| spool)));
@@ -108,10 +124,12 @@ fn classification(event: &Event, json: &mut Object) {
 }
 
 const fn category_name(class: EventClass) -> &'static str {
-    match class {
-        EventClass::ProcessActivity | EventClass::FileSystemActivity | EventClass::EventLogActivity => "System Activity",
-        EventClass::NetworkActivity => "Network Activity",
-        EventClass::DeviceConfigState => "Discovery",
+    match class.category_uid() {
+        1 => "System Activity",
+        2 => "Findings",
+        4 => "Network Activity",
+        5 => "Discovery",
+        _ => "Application Activity",
     }
 }
 
@@ -120,17 +138,30 @@ const fn activity_name(activity: &Activity) -> &'static str {
         Activity::Process(activity) => match activity.kind {
             ProcessActivityKind::Launch(_) => "Launch",
             ProcessActivityKind::Terminate { .. } => "Terminate",
+            ProcessActivityKind::Open => "Open",
+            ProcessActivityKind::Inject => "Inject",
+            ProcessActivityKind::SetUserId => "Set User ID",
         },
-        Activity::File(activity) => file::activity_name(activity.kind),
+        Activity::File(activity) => activity.kind.name(),
         Activity::Network(activity) => match activity.kind {
             NetworkActivityKind::Open => "Open",
             NetworkActivityKind::Close => "Close",
             NetworkActivityKind::Fail => "Fail",
             NetworkActivityKind::Refuse => "Refuse",
             NetworkActivityKind::Traffic => "Traffic",
+            NetworkActivityKind::Listen => "Listen",
         },
         Activity::Loss(_) => "Loss",
         Activity::Sensor(state) => sensor::activity_name(state.kind),
+        Activity::Memory(activity) => activity.kind.name(),
+        Activity::Module(_) => "Load",
+        Activity::KernelExtension(activity) => activity.kind.name(),
+        Activity::Kernel(_) => "Invoke",
+        Activity::Dns(activity) => activity.kind.name(),
+        Activity::Scan(activity) => activity.kind.name(),
+        Activity::Finding(finding) => finding.kind.name(),
+        Activity::Compliance(finding) => finding.kind.name(),
+        Activity::Gpu(_) => "Collect",
     }
 }
 
@@ -158,23 +189,26 @@ fn metadata(event: &Event, context: &Context<'_>) -> Object {
 fn profiles(event: &Event) -> Vec<Value> {
     let second = match &event.activity {
         Activity::Process(activity) => Some(&activity.process),
+        Activity::Memory(activity) => activity.process.as_ref(),
+        Activity::Finding(finding) => finding.process.as_ref(),
         _ => None,
     };
     let processes = || event.actor.iter().map(|actor| &actor.process).chain(second);
     let mut profiles = Vec::new();
-    if matches!(event.activity, Activity::Network(_)) {
+    if matches!(event.activity, Activity::Network(_) | Activity::Dns(_) | Activity::Scan(_) | Activity::Finding(_) | Activity::Compliance(_)) {
         profiles.push(Value::from("host"));
     }
     if processes().any(|process| process.container.is_some()) {
         profiles.push(Value::from("container"));
     }
-    if processes().next().is_some() {
+    // A process that nothing is known of is shown all the same: the schema asks for one.
+    if processes().next().is_some() || matches!(event.activity, Activity::Memory(_)) {
         profiles.push(Value::from("linux/linux_users"));
     }
     profiles
 }
 
-fn device(context: &Context<'_>) -> Object {
+fn device(event: &Event, context: &Context<'_>) -> Object {
     let mut json = Object::default();
     json.put("type_id", 0);
     json.put("type", "Unknown");
@@ -185,6 +219,9 @@ fn device(context: &Context<'_>) -> Object {
         // The schema asks for a name of some kind.
         None if context.hostname.is_empty() => json.put("hostname", "localhost"),
         None => {}
+    }
+    if let Activity::Gpu(gpu) = &event.activity {
+        json.put("hw_info", gpu::hardware(gpu));
     }
     json
 }

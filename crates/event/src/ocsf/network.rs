@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{Direction, Endpoint, NetworkActivity, NetworkActivityKind, Transport};
+use crate::{AppProtocol, Direction, Endpoint, NetworkActivity, NetworkActivityKind, Transport};
 
 use super::object::{Object, long};
 
@@ -27,6 +27,7 @@ pub(super) fn put_activity(activity: &NetworkActivity, json: &mut Object) {
     let traffic = json!({ "bytes_out": long(bytes_out), "bytes_in": long(bytes_in), "bytes": long(bytes_out.saturating_add(bytes_in)) });
     // A running total is not what the schema calls `traffic`.
     json.put(if activity.kind == NetworkActivityKind::Traffic { "cumulative_traffic" } else { "traffic" }, traffic);
+    json.put_some("app_protocol_name", activity.app.map(AppProtocol::name));
     json.put("duration", long(activity.duration_ns / 1_000_000));
     let (observation_point_id, observation_point) = match activity.direction {
         Direction::Unknown => (0, "Unknown"),
@@ -40,7 +41,7 @@ pub(super) fn put_activity(activity: &NetworkActivity, json: &mut Object) {
     json.put("status", if failed { "Failure" } else { "Success" });
 }
 
-fn endpoint(endpoint: Endpoint) -> Value {
+pub(super) fn endpoint(endpoint: Endpoint) -> Value {
     json!({ "ip": endpoint.ip.to_string(), "port": endpoint.port })
 }
 

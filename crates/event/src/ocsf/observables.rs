@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{Activity, Event};
 
+const HOSTNAME: (i32, &str) = (1, "Hostname");
 const IP_ADDRESS: (i32, &str) = (2, "IP Address");
 const FILE_PATH: (i32, &str) = (45, "File Path");
 
@@ -24,7 +25,25 @@ pub(super) fn of(event: &Event) -> Vec<Value> {
             list.add("src_endpoint.ip", IP_ADDRESS, &activity.src.ip.to_string());
             list.add("dst_endpoint.ip", IP_ADDRESS, &activity.dst.ip.to_string());
         }
-        Activity::Loss(_) | Activity::Sensor(_) => {}
+        Activity::Memory(activity) => {
+            if let Some(process) = &activity.process {
+                list.add("process.file.path", FILE_PATH, &process.path);
+            }
+        }
+        Activity::Module(activity) => list.add("module.file.path", FILE_PATH, &activity.file.path),
+        Activity::KernelExtension(activity) => list.add("driver.file.path", FILE_PATH, &activity.path),
+        Activity::Dns(activity) => {
+            list.add("query.hostname", HOSTNAME, &activity.hostname);
+            list.add("src_endpoint.ip", IP_ADDRESS, &activity.src.ip.to_string());
+            list.add("dst_endpoint.ip", IP_ADDRESS, &activity.dst.ip.to_string());
+        }
+        Activity::Loss(_)
+        | Activity::Sensor(_)
+        | Activity::Kernel(_)
+        | Activity::Scan(_)
+        | Activity::Finding(_)
+        | Activity::Compliance(_)
+        | Activity::Gpu(_) => {}
     }
     list.0
 }

@@ -21,6 +21,11 @@ pub(super) fn put_activity(activity: &ProcessActivity, json: &mut Object) {
             );
         }
         ProcessActivityKind::Terminate { exit_code, .. } => json.put("exit_code", exit_code),
+        ProcessActivityKind::Inject => {
+            json.put("injection_type_id", 99);
+            json.put("injection_type", activity.method.name());
+        }
+        ProcessActivityKind::Open | ProcessActivityKind::SetUserId => {}
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, net::IpAddr, path::Path};
 
-use crate::{Activity, Actor, File, FileSystemActivity, NetworkActivity, Process, ProcessActivity, ProcessActivityKind, SensorLoss, StoredEvent, rest};
+use crate::{
+    Activity, Actor, DetectionFinding, DnsActivity, File, FileMethods, FileSystemActivity, NetworkActivity, Process, ProcessActivity, ProcessActivityKind,
+    SensorLoss, StoredEvent, rest,
+};
 
 use super::{Row, Text};
 
@@ -18,6 +21,7 @@ impl<'a> From<&'a StoredEvent> for Row<'a> {
             Activity::Network(activity) => row.set_network(activity),
             Activity::Loss(loss) => row.set_loss(loss),
             Activity::Sensor(_) => {}
+            rare => row.set_rare(rare),
         }
         let rest = rest::encode(stored);
         row.rest = (!rest.is_empty()).then_some(Cow::Owned(rest));
@@ -65,15 +69,80 @@ impl<'a> Row<'a> {
         }
     }
 
+    fn set_second_process(&mut self, process: &'a Process) {
+        self.process_uid = text(process.uid.as_str());
+        self.process_pid = Some(process.pid.into());
+        self.process_name = text(&process.name);
+        self.process_file_path = text(&process.path);
+        self.process_cmd_line = text(&process.cmd_line);
+    }
+
+    /// Classes whose whole body stands in `rest`: columns repeat what people search for.
+    fn set_rare(&mut self, activity: &'a Activity) {
+        match activity {
+            Activity::Process(_) | Activity::File(_) | Activity::Network(_) | Activity::Loss(_) | Activity::Sensor(_) | Activity::Gpu(_) => {}
+            Activity::Memory(activity) => {
+                self.method = text(activity.method.name());
+                if let Some(process) = &activity.process {
+                    self.set_second_process(process);
+                }
+            }
+            Activity::Module(activity) => self.set_one_file(&activity.file),
+            Activity::KernelExtension(activity) => {
+                self.file_path = text(&activity.path);
+                self.file_name = text(base_name(&activity.path).unwrap_or(&activity.name));
+            }
+            Activity::Kernel(activity) => {
+                self.operation = text(&activity.operation);
+                self.count = Some(activity.count.cast_signed());
+                if let Some(process) = &activity.process {
+                    self.set_second_process(process);
+                }
+            }
+            Activity::Dns(activity) => self.set_dns(activity),
+            Activity::Scan(activity) => self.message = text(&activity.detail),
+            Activity::Finding(finding) => self.set_finding(finding),
+            Activity::Compliance(finding) => {
+                self.finding_rule_uid = text(&finding.check_uid);
+                self.finding_title = text(&finding.title);
+                self.verdict = text(finding.status.name());
+                self.message = text(&finding.explanation);
+            }
+        }
+    }
+
+    fn set_dns(&mut self, activity: &'a DnsActivity) {
+        self.dns_query_hostname = text(&activity.hostname);
+        self.src_endpoint_ip = Some(address(activity.src.ip));
+        self.src_endpoint_port = Some(activity.src.port.into());
+        self.dst_endpoint_ip = Some(address(activity.dst.ip));
+        self.dst_endpoint_port = Some(activity.dst.port.into());
+        // A question has no direction of its own: the end that asked is the source.
+        self.connection_info_direction_id = Some(0);
+        self.connection_info_protocol_num = Some(activity.transport as i32);
+        self.connection_info_uid = Some(activity.flow_uid.cast_signed());
+    }
+
+    fn set_finding(&mut self, finding: &'a DetectionFinding) {
+        self.finding_rule_uid = text(&finding.rule.uid);
+        self.finding_title = text(&finding.title);
+        self.verdict = text(finding.verdict.name());
+        self.message = text(&finding.explanation);
+        if let Some(file) = &finding.file {
+            self.set_one_file(file);
+        }
+        if let Some(process) = &finding.process {
+            self.set_second_process(process);
+        }
+    }
+
     fn set_process(&mut self, activity: &'a ProcessActivity) {
-        self.process_uid = text(activity.process.uid.as_str());
-        self.process_pid = Some(activity.process.pid.into());
-        self.process_name = text(&activity.process.name);
-        self.process_file_path = text(&activity.process.path);
-        self.process_cmd_line = text(&activity.process.cmd_line);
+        self.set_second_process(&activity.process);
+        self.method = text(activity.method.name());
         match activity.kind {
             ProcessActivityKind::Launch(kind) => self.launch_type_id = Some(kind as i32),
             ProcessActivityKind::Terminate { exit_code, .. } => self.exit_code = Some(exit_code),
+            ProcessActivityKind::Open | ProcessActivityKind::Inject | ProcessActivityKind::SetUserId => {}
         }
     }
 
@@ -81,14 +150,21 @@ impl<'a> Row<'a> {
         self.set_one_file(&activity.file);
         self.file_result_path = activity.file_result.as_ref().map(|file| Cow::Borrowed(&*file.path));
         self.access_mask = Some(activity.access.0.into());
+        self.file_bytes_read = activity.bytes_read.map(u64::cast_signed);
+        self.file_bytes_written = activity.bytes_written.map(u64::cast_signed);
+        if activity.methods != FileMethods::default() {
+            let names = activity.methods.names();
+            self.method = (!names.is_empty()).then_some(Cow::Owned(names));
+        }
     }
 
     fn set_one_file(&mut self, file: &'a File) {
         self.file_path = text(&file.path);
-        self.file_name = Path::new(&file.path).file_name().and_then(|name| name.to_str()).and_then(text);
+        self.file_name = base_name(&file.path).and_then(text);
         self.file_size = file.size_bytes.map(u64::cast_signed);
         self.file_inode = (file.inode != 0).then_some(file.inode.cast_signed());
         self.picket_asset_class = text(&file.asset_class);
+        self.file_hash_sha256 = file.sha256.map(|digest| Cow::Owned(digest.to_string()));
     }
 
     fn set_network(&mut self, activity: &NetworkActivity) {
@@ -113,6 +189,10 @@ impl<'a> Row<'a> {
         self.loss_end_time = Some(loss.until.as_micros());
         self.message = text(&loss.message);
     }
+}
+
+fn base_name(path: &str) -> Option<&str> {
+    Path::new(path).file_name().and_then(|name| name.to_str())
 }
 
 fn text(value: &str) -> Text<'_> {
@@ -185,6 +265,15 @@ fn blank(stored: &StoredEvent) -> Row<'_> {
         loss_start_time: None,
         loss_end_time: None,
         message: None,
+        method: None,
+        file_bytes_read: None,
+        file_bytes_written: None,
+        operation: None,
+        count: None,
+        dns_query_hostname: None,
+        finding_rule_uid: None,
+        finding_title: None,
+        verdict: None,
         rest: None,
     }
 }

@@ -4,8 +4,8 @@ use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use crate::{
     Access, Activity, Actor, Container, Device, Direction, Endpoint, Event, EventClass, EventFlags, File, FileActivityKind, FileSystemActivity, Job,
-    LaunchType, LossCause, NetworkActivity, NetworkActivityKind, ParentProcess, Process, ProcessActivity, ProcessActivityKind, ProcessRole, ProcessUid,
-    SensorLoss, SensorState, SensorStateKind, Severity, StoredEvent, Timestamp, Transport, User,
+    LaunchType, LossCause, NetworkActivity, NetworkActivityKind, ParentProcess, Process, ProcessActivity, ProcessActivityKind, ProcessMethod, ProcessRole,
+    ProcessUid, SensorLoss, SensorState, SensorStateKind, Severity, StoredEvent, Timestamp, Transport, User,
     rest::{self, Rest},
 };
 
@@ -89,10 +89,25 @@ impl Row<'_> {
             EventClass::EventLogActivity => match self.activity_id {
                 6 => sensor(SensorStateKind::Started, rest),
                 7 => sensor(SensorStateKind::Stopped, rest),
-                99 => Activity::Loss(self.take_loss()?),
+                99 => Activity::Loss(self.take_loss(rest.cpu)?),
                 _ => return Err(RowError::Unknown { column: "activity_id" }),
             },
             EventClass::DeviceConfigState => sensor(SensorStateKind::Capabilities, rest),
+            EventClass::KernelExtensionActivity
+            | EventClass::KernelActivity
+            | EventClass::MemoryActivity
+            | EventClass::ModuleActivity
+            | EventClass::ComplianceFinding
+            | EventClass::DetectionFinding
+            | EventClass::DnsActivity
+            | EventClass::DeviceInventoryInfo
+            | EventClass::ScanActivity => {
+                let activity = rest.body.ok_or(RowError::Missing { column: "rest" })?.into_activity();
+                if activity.class() != class {
+                    return Err(RowError::Unknown { column: "rest" });
+                }
+                activity
+            }
         })
     }
 
@@ -102,6 +117,9 @@ impl Row<'_> {
             (1, Some(3)) => ProcessActivityKind::Launch(LaunchType::Exec),
             (1, _) => return Err(RowError::Unknown { column: "launch_type_id" }),
             (2, _) => ProcessActivityKind::Terminate { exit_code: need(self.exit_code, "exit_code")?, signal: rest.signal },
+            (3, _) => ProcessActivityKind::Open,
+            (4, _) => ProcessActivityKind::Inject,
+            (5, _) => ProcessActivityKind::SetUserId,
             _ => return Err(RowError::Unknown { column: "activity_id" }),
         };
         let mut process = actor.map(|actor| actor.process.clone()).unwrap_or_default();
@@ -114,15 +132,19 @@ impl Row<'_> {
         process.path = owned(&mut self.process_file_path);
         process.cmd_line = owned(&mut self.process_cmd_line);
         rest.process.apply(&mut process);
-        Ok(ProcessActivity { kind, process })
+        let method = ProcessMethod::from_name(self.method.as_deref().unwrap_or_default()).ok_or(RowError::Unknown { column: "method" })?;
+        Ok(ProcessActivity { kind, process, method })
     }
 
-    fn take_file(&mut self, rest: Rest<'_>) -> Result<FileSystemActivity, RowError> {
+    fn take_file(&mut self, mut rest: Rest<'_>) -> Result<FileSystemActivity, RowError> {
+        let (methods, until_end, detail) = rest.take_file_extras();
+        let sha256 = self.file_hash_sha256.take().map(|text| text.parse().map_err(|_| RowError::Unknown { column: "file_hash_sha256" })).transpose()?;
         let mut file = File {
             path: owned(&mut self.file_path),
             inode: self.file_inode.unwrap_or_default().cast_unsigned(),
             size_bytes: self.file_size.map(i64::cast_unsigned),
             asset_class: owned(&mut self.picket_asset_class),
+            sha256,
             ..File::default()
         };
         rest.file.apply(&mut file);
@@ -136,6 +158,11 @@ impl Row<'_> {
             access: Access(number(need(self.access_mask, "access_mask")?.into(), "access_mask")?),
             file,
             file_result,
+            bytes_read: self.file_bytes_read.map(i64::cast_unsigned),
+            bytes_written: self.file_bytes_written.map(i64::cast_unsigned),
+            methods,
+            until_end,
+            detail,
         })
     }
 
@@ -153,18 +180,20 @@ impl Row<'_> {
             bytes_in: need(self.traffic_bytes_in, "traffic_bytes_in")?.cast_unsigned(),
             flow_uid: need(self.connection_info_uid, "connection_info_uid")?.cast_unsigned(),
             duration_ns: duration_ms.saturating_mul(1_000_000).saturating_add(rest.duration_below_ms.into()),
+            app: rest.app,
         };
         // The columns count from the source to the destination, the model from this host.
         (activity.bytes_out, activity.bytes_in) = activity.bytes_out_in();
         Ok(activity)
     }
 
-    fn take_loss(&mut self) -> Result<SensorLoss, RowError> {
+    fn take_loss(&mut self, cpu: Option<u32>) -> Result<SensorLoss, RowError> {
         let class = self.loss_class_uid.map(|uid| EventClass::from_uid(uid).ok_or(RowError::Unknown { column: "loss_class_uid" })).transpose()?;
         Ok(SensorLoss {
             cause: LossCause::from_name(self.loss_cause.as_deref().unwrap_or_default()).ok_or(RowError::Unknown { column: "loss_cause" })?,
             class,
             count: self.loss_count.map(i64::cast_unsigned),
+            cpu,
             since: micros(need(self.loss_start_time, "loss_start_time")?),
             until: micros(need(self.loss_end_time, "loss_end_time")?),
             message: owned(&mut self.message),

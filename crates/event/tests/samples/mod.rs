@@ -3,11 +3,14 @@
 use std::{net::IpAddr, sync::Arc};
 
 use picket_event::{
-    Access, Activity, Actor, Container, Device, DeviceUid, Direction, Endpoint, Event, EventClass, EventFlags, File, FileActivityKind, FileSystemActivity, Job,
-    LaunchType, LossCause, Namespaces, NetworkActivity, NetworkActivityKind, ParentProcess, Process, ProcessActivity, ProcessActivityKind, ProcessRole,
-    ProcessUid, SensorLoss, SensorState, SensorStateKind, Severity, SpoolUid, StoredEvent, Timestamp, Transport, User,
+    Access, Activity, Actor, AppProtocol, Container, Device, DeviceUid, Direction, Endpoint, Event, EventClass, EventFlags, ExeFlags, File, FileActivityKind,
+    FileMethods, FileSystemActivity, Job, LaunchType, LossCause, Namespaces, NetworkActivity, NetworkActivityKind, ParentProcess, Process, ProcessActivity,
+    ProcessActivityKind, ProcessMethod, ProcessRole, ProcessUid, SensorLoss, SensorState, SensorStateKind, Severity, Sha256, SpoolUid, StoredEvent, Timestamp,
+    Transport, User,
 };
 use uuid::Uuid;
+
+mod rare;
 
 const START: Timestamp = Timestamp(1_790_000_000_123_456_000);
 
@@ -49,6 +52,13 @@ fn activities(full: bool) -> Vec<(&'static str, Option<Actor>, Activity)> {
         ),
         ("Process Activity: Launch (exec)", actor(), of_process(ProcessActivityKind::Launch(LaunchType::Exec), process(4021))),
         ("Process Activity: Terminate", actor(), of_process(ProcessActivityKind::Terminate { exit_code: 0, signal: 9 }, process(4021))),
+        ("Process Activity: Open", actor(), reached(ProcessActivityKind::Open, ProcessMethod::Ptrace, process(4100))),
+        ("Process Activity: Inject", actor(), reached(ProcessActivityKind::Inject, ProcessMethod::ProcMem, process(4100))),
+        (
+            "Process Activity: Set User ID",
+            actor(),
+            reached(ProcessActivityKind::SetUserId, ProcessMethod::Setuid, Process { user: User::default(), ..process(4021) }),
+        ),
     ];
     for (name, kind) in [
         ("File System Activity: Create", FileActivityKind::Create),
@@ -56,6 +66,12 @@ fn activities(full: bool) -> Vec<(&'static str, Option<Actor>, Activity)> {
         ("File System Activity: Update", FileActivityKind::Update),
         ("File System Activity: Rename", FileActivityKind::Rename),
         ("File System Activity: Delete", FileActivityKind::Delete),
+        ("File System Activity: Read", FileActivityKind::Read),
+        ("File System Activity: Set Attributes", FileActivityKind::SetAttributes),
+        ("File System Activity: Set Security", FileActivityKind::SetSecurity),
+        ("File System Activity: Mount", FileActivityKind::Mount),
+        ("File System Activity: Unmount", FileActivityKind::Unmount),
+        ("File System Activity: Link", FileActivityKind::Link),
     ] {
         all.push((name, actor(), of_file(kind, full)));
     }
@@ -65,9 +81,12 @@ fn activities(full: bool) -> Vec<(&'static str, Option<Actor>, Activity)> {
         ("Network Activity: Close", NetworkActivityKind::Close, Direction::Inbound),
         ("Network Activity: Fail", NetworkActivityKind::Fail, Direction::Outbound),
         ("Network Activity: Refuse", NetworkActivityKind::Refuse, Direction::Outbound),
+        ("Network Activity: Listen", NetworkActivityKind::Listen, Direction::Inbound),
     ] {
         all.push((name, if full { actor() } else { None }, of_network(kind, direction, full)));
     }
+    all.push(("File System Activity: Open (local socket)", actor(), of_socket(full)));
+    rare::push(&mut all, full);
     all.push(("Event Log Activity: Loss", None, of_loss(full)));
     let report = serde_json::json!({ "probes": [{ "name": "process_exec", "hook": "tp_btf/sched_process_exec", "attached": true }], "ring_bytes": 8_388_608 });
     for (name, kind) in [
@@ -89,6 +108,7 @@ fn process(pid: u32) -> Process {
         path: String::from("/usr/bin/python3.11"),
         exe_inode: 1_234_567,
         exe_device: (8 << 20) | 1,
+        exe_flags: ExeFlags::DELETED,
         cmd_line: String::from("python3 train.py --data /data/shards"),
         working_directory: String::from("/home/ml/run"),
         user: User { uid: 1000, euid: 1000, gid: 1000, auid: 1000, name: String::from("ml") },
@@ -119,7 +139,16 @@ fn process(pid: u32) -> Process {
 }
 
 fn of_process(kind: ProcessActivityKind, process: Process) -> Activity {
-    Activity::Process(ProcessActivity { kind, process })
+    Activity::Process(ProcessActivity { kind, process, method: ProcessMethod::None })
+}
+
+fn reached(kind: ProcessActivityKind, method: ProcessMethod, process: Process) -> Activity {
+    Activity::Process(ProcessActivity { kind, process, method })
+}
+
+fn of_socket(full: bool) -> Activity {
+    let file = File { path: String::from("/run/containerd/containerd.sock"), mode: if full { 0o140_660 } else { 0 }, ..File::default() };
+    Activity::File(FileSystemActivity { methods: FileMethods::CONNECT, ..FileSystemActivity::new(FileActivityKind::Open, Access::default(), file) })
 }
 
 fn of_file(kind: FileActivityKind, full: bool) -> Activity {
@@ -133,16 +162,28 @@ fn of_file(kind: FileActivityKind, full: bool) -> Activity {
                 mode: 0o100_640,
                 owner_uid: 1000,
                 asset_class: String::from("model"),
+                sha256: Some(Sha256([0xa7; 32])),
             }
         } else {
             File { path: String::from(path), ..File::default() }
         }
     };
+    let counted = full && matches!(kind, FileActivityKind::Read | FileActivityKind::Update);
+    let detail = match kind {
+        FileActivityKind::SetAttributes => "user.sha256",
+        FileActivityKind::Mount => "overlay",
+        _ => "",
+    };
     Activity::File(FileSystemActivity {
         kind,
         access: Access::READ,
         file: file("/models/llama/model-00001.safetensors"),
-        file_result: (kind == FileActivityKind::Rename).then(|| file("/models/llama/old.safetensors")),
+        file_result: matches!(kind, FileActivityKind::Rename | FileActivityKind::Link).then(|| file("/models/llama/old.safetensors")),
+        bytes_read: counted.then_some(13_400_000_000),
+        bytes_written: counted.then_some(0),
+        methods: if counted { FileMethods::MMAP.union(FileMethods::SENDFILE) } else { FileMethods::default() },
+        until_end: kind == FileActivityKind::Update,
+        detail: String::from(if full { detail } else { "" }),
     })
 }
 
@@ -160,6 +201,7 @@ fn of_network(kind: NetworkActivityKind, direction: Direction, full: bool) -> Ac
         bytes_in: if full { 52_000 } else { 0 },
         flow_uid: 88_001,
         duration_ns: if full { 42_123_456_789 } else { 0 },
+        app: full.then_some(AppProtocol::Quic),
     })
 }
 
@@ -168,6 +210,7 @@ fn of_loss(full: bool) -> Activity {
         cause: if full { LossCause::RingFull } else { LossCause::AgentDown },
         class: full.then_some(EventClass::FileSystemActivity),
         count: full.then_some(1_234),
+        cpu: full.then_some(3),
         since: Timestamp(START.0 - 5_000_000_000),
         until: START,
         message: if full { String::from("1234 file events were lost: the kernel's ring buffer was full.") } else { String::new() },

@@ -6,11 +6,14 @@ use std::{
 };
 
 use picket_event::{
-    Access, Activity, Actor, Container, Device, DeviceUid, Direction, Endpoint, Event, EventClass, EventFlags, File, FileActivityKind, FileSystemActivity, Job,
-    LaunchType, LossCause, Namespaces, NetworkActivity, NetworkActivityKind, ParentProcess, Process, ProcessActivity, ProcessActivityKind, ProcessRole,
-    ProcessUid, SensorLoss, SensorState, SensorStateKind, Severity, SpoolUid, StoredEvent, Timestamp, Transport, User,
+    Access, Activity, Actor, AppProtocol, Container, Device, DeviceUid, Direction, Endpoint, Event, EventClass, EventFlags, ExeFlags, File, FileActivityKind,
+    FileMethods, FileSystemActivity, Job, LaunchType, LossCause, Namespaces, NetworkActivity, NetworkActivityKind, ParentProcess, Process, ProcessActivity,
+    ProcessActivityKind, ProcessMethod, ProcessRole, ProcessUid, SensorLoss, SensorState, SensorStateKind, Severity, Sha256, SpoolUid, StoredEvent, Timestamp,
+    Transport, User,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
+
+mod rare;
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![Just(String::new()), "[ -~]{1,24}", "\\PC{1,12}"]
@@ -47,7 +50,8 @@ pub(crate) fn process() -> impl Strategy<Value = Process> {
     let rights = (user(), any::<i64>(), any::<u64>(), any::<[u32; 4]>());
     let place = (text(), text(), vec((text(), text()), 0..3), uid(), select(ProcessRole::ALL.as_slice()));
     let kin = (option::of(container()), option::of(job()), option::of(parent()));
-    (identity, rights, place, kin).prop_map(|(identity, rights, place, kin)| Process {
+    (identity, rights, place, kin, any::<u8>()).prop_map(|(identity, rights, place, kin, exe_flags)| Process {
+        exe_flags: ExeFlags(exe_flags),
         uid: identity.0,
         pid: identity.1,
         tid: identity.2,
@@ -72,9 +76,20 @@ pub(crate) fn process() -> impl Strategy<Value = Process> {
     })
 }
 
-fn file() -> impl Strategy<Value = File> {
-    (text(), any::<u64>(), any::<u32>(), option::of(any::<u64>()), any::<u16>(), any::<u32>(), text())
-        .prop_map(|(path, inode, device, size_bytes, mode, owner_uid, asset_class)| File { path, inode, device, size_bytes, mode, owner_uid, asset_class })
+pub(crate) fn file() -> impl Strategy<Value = File> {
+    let digest = option::of(any::<[u8; 32]>().prop_map(Sha256));
+    (text(), any::<u64>(), any::<u32>(), option::of(any::<u64>()), any::<u16>(), any::<u32>(), text(), digest).prop_map(
+        |(path, inode, device, size_bytes, mode, owner_uid, asset_class, sha256)| File {
+            path,
+            inode,
+            device,
+            size_bytes,
+            mode,
+            owner_uid,
+            asset_class,
+            sha256,
+        },
+    )
 }
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {
@@ -91,28 +106,51 @@ fn process_activity() -> impl Strategy<Value = Activity> {
         Just(ProcessActivityKind::Launch(LaunchType::Fork)),
         Just(ProcessActivityKind::Launch(LaunchType::Exec)),
         (any::<i32>(), any::<i32>()).prop_map(|(exit_code, signal)| ProcessActivityKind::Terminate { exit_code, signal }),
+        Just(ProcessActivityKind::Open),
+        Just(ProcessActivityKind::Inject),
+        Just(ProcessActivityKind::SetUserId),
     ];
-    (kind, process()).prop_map(|(kind, process)| Activity::Process(ProcessActivity { kind, process }))
+    (kind, process(), select(ProcessMethod::ALL)).prop_map(|(kind, process, method)| Activity::Process(ProcessActivity { kind, process, method }))
 }
 
 fn file_activity() -> impl Strategy<Value = Activity> {
-    let kinds = [FileActivityKind::Create, FileActivityKind::Update, FileActivityKind::Delete, FileActivityKind::Rename, FileActivityKind::Open];
-    (select(kinds.to_vec()), any::<u8>(), file(), option::of(file()))
-        .prop_map(|(kind, access, file, file_result)| Activity::File(FileSystemActivity { kind, access: Access(access), file, file_result }))
+    let counts = (option::of(any::<u64>()), option::of(any::<u64>()), any::<u32>(), any::<bool>(), text());
+    (select(FileActivityKind::ALL), any::<u8>(), file(), option::of(file()), counts).prop_map(|(kind, access, file, file_result, counts)| {
+        let (bytes_read, bytes_written, methods, until_end, detail) = counts;
+        let (access, methods) = (Access(access), FileMethods(methods));
+        Activity::File(FileSystemActivity { kind, access, file, file_result, bytes_read, bytes_written, methods, until_end, detail })
+    })
 }
 
 fn network_activity() -> impl Strategy<Value = Activity> {
-    let kinds = [NetworkActivityKind::Open, NetworkActivityKind::Close, NetworkActivityKind::Fail, NetworkActivityKind::Refuse, NetworkActivityKind::Traffic];
+    let kinds = [
+        NetworkActivityKind::Open,
+        NetworkActivityKind::Close,
+        NetworkActivityKind::Fail,
+        NetworkActivityKind::Refuse,
+        NetworkActivityKind::Traffic,
+        NetworkActivityKind::Listen,
+    ];
     let directions = [Direction::Unknown, Direction::Inbound, Direction::Outbound];
     let what = (select(kinds.to_vec()), select(directions.to_vec()), select(vec![Transport::Tcp, Transport::Udp]));
-    (what, endpoint(), endpoint(), any::<[u64; 4]>()).prop_map(|((kind, direction, transport), src, dst, [bytes_out, bytes_in, flow_uid, duration_ns])| {
-        Activity::Network(NetworkActivity { kind, direction, transport, src, dst, bytes_out, bytes_in, flow_uid, duration_ns })
+    let app = option::of(Just(AppProtocol::Quic));
+    (what, endpoint(), endpoint(), any::<[u64; 4]>(), app).prop_map(|((kind, direction, transport), src, dst, numbers, app)| {
+        let [bytes_out, bytes_in, flow_uid, duration_ns] = numbers;
+        Activity::Network(NetworkActivity { kind, direction, transport, src, dst, bytes_out, bytes_in, flow_uid, duration_ns, app })
     })
 }
 
 fn loss() -> impl Strategy<Value = Activity> {
-    (select(LossCause::ALL.as_slice()), option::of(select(EventClass::ALL.as_slice())), option::of(any::<u64>()), time(), time(), text())
-        .prop_map(|(cause, class, count, since, until, message)| Activity::Loss(SensorLoss { cause, class, count, since, until, message }))
+    (
+        select(LossCause::ALL.as_slice()),
+        option::of(select(EventClass::ALL.as_slice())),
+        option::of(any::<u64>()),
+        option::of(any::<u32>()),
+        time(),
+        time(),
+        text(),
+    )
+        .prop_map(|(cause, class, count, cpu, since, until, message)| Activity::Loss(SensorLoss { cause, class, count, cpu, since, until, message }))
 }
 
 fn sensor() -> impl Strategy<Value = Activity> {
@@ -127,7 +165,14 @@ fn sensor() -> impl Strategy<Value = Activity> {
 /// Any event; an exec or exit often has the process itself as its actor, a fork the parent.
 pub(crate) fn event() -> impl Strategy<Value = Event> {
     let severities = [Severity::Informational, Severity::Low, Severity::Medium, Severity::High, Severity::Critical, Severity::Fatal];
-    let activity = prop_oneof![process_activity(), file_activity(), network_activity(), loss(), sensor()];
+    let activity = prop_oneof![
+        process_activity().boxed(),
+        file_activity().boxed(),
+        network_activity().boxed(),
+        loss().boxed(),
+        sensor().boxed(),
+        rare::activity().boxed()
+    ];
     (time(), select(severities.to_vec()), any::<u32>(), option::of(process()), activity, 0_u8..3).prop_map(|(time, severity, flags, actor, activity, kin)| {
         let mut event = Event { time, severity, flags: EventFlags(flags), actor: actor.map(|process| Actor { process }), activity };
         if let (Activity::Process(activity), Some(actor)) = (&mut event.activity, &event.actor) {

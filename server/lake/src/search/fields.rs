@@ -52,6 +52,9 @@ const ALIASES: &[(&[&str], &[&str])] = &[
     (&["rank"], &["picket_job_rank"]),
     (&["role"], &["picket_process_role"]),
     (&["loss"], &["loss_cause"]),
+    (&["domain", "query"], &["dns_query_hostname"]),
+    (&["rule"], &["finding_rule_uid"]),
+    (&["title"], &["finding_title"]),
     (&["seq"], &["metadata_sequence"]),
     (&["received"], &["received_time"]),
 ];

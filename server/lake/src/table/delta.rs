@@ -78,6 +78,7 @@ impl Table {
         let mut table = DeltaTableBuilder::from_url(url).and_then(DeltaTableBuilder::build).map_err(LakeError::table("opening"))?;
         if table.verify_deltatable_existence().await.map_err(LakeError::table("looking for"))? {
             table.load().await.map_err(LakeError::table("loading"))?;
+            table = with_new_columns(table, dir).await?;
         } else {
             table = create(table).await?;
             sync_entry(dir, 0)?;
@@ -208,6 +209,19 @@ async fn create(table: DeltaTable) -> Result<DeltaTable, LakeError> {
         .with_configuration_property(TableProperty::LogRetentionDuration, Some(LOG_RETENTION))
         .await
         .map_err(LakeError::table("creating"))
+}
+
+/// Adds the columns that an older version of the table lacks; its rows read null there. Columns that this version does not know stay.
+async fn with_new_columns(table: DeltaTable, dir: &Path) -> Result<DeltaTable, LakeError> {
+    let known = table.snapshot().map_err(LakeError::table("reading"))?.schema();
+    let missing: Vec<_> = schema::delta_columns().into_iter().filter(|column| known.field(column.name()).is_none()).collect();
+    if missing.is_empty() {
+        return Ok(table);
+    }
+    tracing::info!(columns = missing.len(), "adding columns to the table of an older version");
+    let table = table.add_columns().with_fields(missing).await.map_err(LakeError::table("adding columns to"))?;
+    sync_entry(dir, table.version().unwrap_or_default())?;
+    Ok(table)
 }
 
 /// All files of a state.

@@ -15,8 +15,8 @@ use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
 use bytes::Bytes;
 use picket_event::{
     Access, Activity, Actor, Container, Device, DeviceUid, Direction, Endpoint, Event, EventFlags, File, FileActivityKind, FileSystemActivity, Job, LaunchType,
-    NetworkActivity, NetworkActivityKind, ParentProcess, Process, ProcessActivity, ProcessActivityKind, ProcessRole, ProcessUid, Severity, SpoolUid,
-    StoredEvent, Timestamp, Transport, User,
+    NetworkActivity, NetworkActivityKind, ParentProcess, Process, ProcessActivity, ProcessActivityKind, ProcessMethod, ProcessRole, ProcessUid, Severity,
+    SpoolUid, StoredEvent, Timestamp, Transport, User,
 };
 use picket_lake::{Appended, Batch, Lake, LakeConfig, LakeError, QueryLimits, Retention};
 use uuid::Uuid;
@@ -120,10 +120,10 @@ pub(crate) fn event(number: u64, seq: u64, time: i64) -> Event {
                 FileActivityKind::Create,
                 FileActivityKind::Delete,
             ][(roll >> 8) as usize % 6];
-            Activity::File(FileSystemActivity {
+            Activity::File(FileSystemActivity::new(
                 kind,
-                access: Access::READ,
-                file: File {
+                Access::READ,
+                File {
                     path: format!("/data/set-{}/shard-{:05}.safetensors", heavy_tail(roll >> 5, 40), heavy_tail(roll >> 3, 20_000)),
                     inode: mix(roll >> 9) % 5_000_000,
                     device: 259 << 20,
@@ -131,9 +131,9 @@ pub(crate) fn event(number: u64, seq: u64, time: i64) -> Event {
                     mode: 0o100_644,
                     owner_uid: 1_000,
                     asset_class: "dataset".into(),
+                    sha256: None,
                 },
-                file_result: None,
-            })
+            ))
         }
         12..=15 => {
             let child = Process {
@@ -151,7 +151,7 @@ pub(crate) fn event(number: u64, seq: u64, time: i64) -> Event {
             } else {
                 ProcessActivityKind::Terminate { exit_code: (roll >> 10) as i32 & 1, signal: 0 }
             };
-            Activity::Process(ProcessActivity { kind, process: child })
+            Activity::Process(ProcessActivity { kind, process: child, method: ProcessMethod::None })
         }
         _ => Activity::Network(NetworkActivity {
             kind: if roll & 512 == 0 { NetworkActivityKind::Open } else { NetworkActivityKind::Close },
@@ -166,6 +166,7 @@ pub(crate) fn event(number: u64, seq: u64, time: i64) -> Event {
             bytes_in: mix(roll + 1) % 1_000_000,
             flow_uid: mix(roll + 2),
             duration_ns: mix(roll + 3) % 60_000_000_000,
+            app: None,
         }),
     };
     Event { time: Timestamp(time), severity: Severity::Informational, flags: EventFlags::default(), actor: Some(Actor { process: actor }), activity }

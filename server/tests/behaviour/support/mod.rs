@@ -322,13 +322,14 @@ pub fn event(number: u64) -> Event {
         mode: 0o100_644,
         owner_uid: 0,
         asset_class: "model".to_owned(),
+        sha256: None,
     };
     Event {
         time: Timestamp(picket_server::clock::now().0),
         severity: Severity::Informational,
         flags: EventFlags::default(),
         actor: Some(Actor { process }),
-        activity: Activity::File(FileSystemActivity { kind: FileActivityKind::Open, access: Access::READ, file, file_result: None }),
+        activity: Activity::File(FileSystemActivity::new(FileActivityKind::Open, Access::READ, file)),
     }
 }
 
