@@ -31,6 +31,14 @@ pub struct ScanActivity {
     pub detail: String,
 }
 
+impl ScanActivity {
+    /// Whole milliseconds from its start to its end, where it ended.
+    #[must_use]
+    pub fn duration_ms(&self) -> Option<i64> {
+        self.until.map(|until| until.0.saturating_sub(self.since.0).max(0) / 1_000_000)
+    }
+}
+
 /// What a scan has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScanCounts {

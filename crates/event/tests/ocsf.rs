@@ -128,6 +128,8 @@ fn row_agrees(stored: &StoredEvent) {
         let path = match column.name {
             // Only the event's own sentence has a place in the row; a list and the remainder have no one path.
             "message" | "addresses" | "rest" | "file_hash_sha256" => continue,
+            // A scan has a start and an end too; the columns are those of a loss.
+            "loss_start_time" | "loss_end_time" if !matches!(stored.event.activity, Activity::Loss(_)) => continue,
             "traffic_bytes_in" | "traffic_bytes_out" if running_total => format!("cumulative_{}", column.ocsf),
             _ => column.ocsf.to_owned(),
         };

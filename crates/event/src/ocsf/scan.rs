@@ -18,8 +18,8 @@ pub(super) fn put_activity(activity: &ScanActivity, json: &mut Object) {
     json.put("start_time", activity.since.as_millis());
     if let Some(until) = activity.until {
         json.put("end_time", until.as_millis());
-        json.put("duration", until.0.saturating_sub(activity.since.0).max(0) / 1_000_000);
     }
+    json.put_some("duration", activity.duration_ms());
     let counts = &activity.counts;
     json.put("num_files", long(counts.files));
     json.put("num_detections", long(counts.detections));
