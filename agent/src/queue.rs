@@ -17,10 +17,13 @@ pub(crate) struct Batch {
     pub(crate) produced: bool,
 }
 
+/// Index of process records in the kernel's counters.
+const PROCESS: usize = 0;
+
 /// Index of a record's class in the kernel's counters.
 pub(crate) fn record_class(record: &Record) -> usize {
     match record.body {
-        Body::Fork(_) | Body::Exec(_) | Body::Exit(_) => 0,
+        Body::Fork(_) | Body::Exec(_) | Body::Exit(_) => PROCESS,
         Body::File(_) => 1,
         Body::Flow(_) => 2,
     }
@@ -43,9 +46,36 @@ pub(crate) fn queue(bytes_max: usize) -> (QueueSender, QueueReceiver) {
     (QueueSender { sender, used: Arc::clone(&used), bytes_max }, QueueReceiver { receiver, used })
 }
 
+/// The last part of the queue is for process records alone: they are few, and every other event leans on them.
+const RESERVE_SHARE: usize = 8;
+
 impl QueueSender {
-    /// Gives the batch back where it does not fit or nobody reads any more.
-    pub(crate) fn offer(&self, batch: Batch) -> Result<(), Batch> {
+    /// Gives back what does not fit: everything where the queue is full or nobody reads any more, all but process records where only the reserved
+    /// room is left.
+    pub(crate) fn offer(&self, mut batch: Batch) -> Result<(), Batch> {
+        let open = self.bytes_max - self.bytes_max / RESERVE_SHARE;
+        if self.used.load(Ordering::Relaxed).saturating_add(batch.bytes) <= open {
+            return self.put(batch);
+        }
+        let all = batch.records.len();
+        let (keep, shed): (Vec<_>, Vec<_>) = std::mem::take(&mut batch.records).into_iter().partition(|record| record_class(record) == PROCESS);
+        if keep.is_empty() || all == 0 {
+            return Err(Batch { records: shed, ..batch });
+        }
+        // Records of one read share its bytes evenly: what the ring says of each is not known any more.
+        let bytes = batch.bytes / all * keep.len();
+        let shed_bytes = batch.bytes - bytes;
+        match self.put(Batch { records: keep, bytes, produced: batch.produced }) {
+            Ok(()) if shed.is_empty() => Ok(()),
+            Ok(()) => Err(Batch { records: shed, bytes: shed_bytes, produced: batch.produced }),
+            Err(mut kept) => {
+                kept.records.extend(shed);
+                Err(Batch { bytes: batch.bytes, ..kept })
+            }
+        }
+    }
+
+    fn put(&self, batch: Batch) -> Result<(), Batch> {
         let bytes = batch.bytes;
         if self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.bytes_max {
             self.used.fetch_sub(bytes, Ordering::Relaxed);
@@ -72,18 +102,54 @@ impl QueueReceiver {
 
 #[cfg(test)]
 mod tests {
+    use picket_ebpf::record::{Exit, Flow, FlowOp, RecordFlags, Task};
+
     use super::*;
+
+    fn record(process: bool) -> Record {
+        let end = ([127, 0, 0, 1], 1).into();
+        let flow = Flow {
+            op: FlowOp::Connect,
+            inbound: false,
+            local: end,
+            remote: end,
+            bytes_sent: 0,
+            bytes_received: 0,
+            cookie: 1,
+            established_boot_ns: 1,
+            error: 0,
+        };
+        let body = if process { Body::Exit(Exit { code: 0 }) } else { Body::Flow(flow) };
+        Record { time_boot_ns: 1, cpu: 0, flags: RecordFlags::default(), task: Task::default(), body }
+    }
+
+    fn batch(processes: usize, flows: usize, bytes: usize) -> Batch {
+        Batch { records: (0..processes + flows).map(|index| record(index < processes)).collect(), bytes, produced: true }
+    }
 
     #[test]
     fn a_full_queue_gives_the_batch_back_and_takes_again_once_read() {
-        let batch = |bytes| Batch { records: Vec::new(), bytes, produced: true };
         let (sender, receiver) = queue(100);
-        assert!(sender.offer(batch(60)).is_ok());
-        assert_eq!(sender.offer(batch(60)).err().map(|batch| batch.bytes), Some(60));
-        assert!(sender.offer(batch(40)).is_ok());
+        assert!(sender.offer(batch(0, 6, 60)).is_ok());
+        assert_eq!(sender.offer(batch(0, 6, 60)).err().map(|batch| batch.bytes), Some(60));
+        assert!(sender.offer(batch(0, 2, 20)).is_ok());
         assert!(receiver.recv().is_some());
-        assert!(sender.offer(batch(60)).is_ok());
+        assert!(sender.offer(batch(0, 6, 60)).is_ok());
         drop(sender);
         assert_eq!(std::iter::from_fn(|| receiver.recv()).count(), 2);
+    }
+
+    #[test]
+    fn the_last_eighth_is_for_process_records() {
+        let (sender, receiver) = queue(80);
+        assert!(sender.offer(batch(0, 7, 70)).is_ok());
+        let shed = sender.offer(batch(1, 3, 40)).expect_err("only the process record fits");
+        assert_eq!((shed.records.len(), shed.bytes), (3, 30));
+        assert!(shed.records.iter().all(|record| record_class(record) != PROCESS));
+        let full = sender.offer(batch(1, 1, 20)).expect_err("the reserve is used up");
+        assert_eq!((full.records.len(), full.bytes), (2, 20), "a batch that does not fit comes back whole");
+        drop(sender);
+        let kept: Vec<usize> = std::iter::from_fn(|| receiver.recv()).map(|batch| batch.records.len()).collect();
+        assert_eq!(kept, [7, 1]);
     }
 }

@@ -53,9 +53,25 @@ static __always_inline bool own__is_current(void)
 	return bpf_map_lookup_elem(&picket_own, &tgid) != NULL;
 }
 
+/*
+ * The last eighth of the ring is for process records alone. Anybody can open watched files or connections in a loop; the records that say who it
+ * is are few, every other record leans on them, and they must still find room then. What is refused here counts as dropped like in a full ring.
+ */
+#define RING_RESERVE_SHIFT 3
+
+static __always_inline bool ring__has_room(u32 class)
+{
+	u64 size;
+
+	if (class == CLASS_PROCESS)
+		return true;
+	size = bpf_ringbuf_query(&picket_ring, BPF_RB_RING_SIZE);
+	return bpf_ringbuf_query(&picket_ring, BPF_RB_AVAIL_DATA) <= size - (size >> RING_RESERVE_SHIFT);
+}
+
 static __always_inline void ring__output(void *record, u64 len, u32 class)
 {
-	if (bpf_ringbuf_output(&picket_ring, record, len, BPF_RB_NO_WAKEUP))
+	if (!ring__has_room(class) || bpf_ringbuf_output(&picket_ring, record, len, BPF_RB_NO_WAKEUP))
 		counter__add(COUNTER_DROPPED + class);
 	else
 		counter__add(COUNTER_PRODUCED + class);

@@ -66,6 +66,33 @@ fn produced_and_dropped_are_exactly_the_attempts() {
     assert_eq!(drained(&mut sensor).iter().filter(|record| matches!(record.body, Body::File(_))).count(), 1);
 }
 
+/// Files are opened until the ring takes no more of them; processes started then are still told whole.
+#[test]
+fn a_flood_of_files_leaves_room_for_processes() {
+    const PROCESS: usize = Class::Process as usize;
+    let Some((_alone, mut sensor)) = load("a_flood_of_files_leaves_room_for_processes", &quiet(None)) else { return };
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("file");
+    std::fs::write(&path, b"").expect("file");
+    watch(&mut sensor, folder.path());
+    drained(&mut sensor);
+    let before = sensor.counters().expect("counters");
+    (0..2_000).for_each(|_| drop(std::fs::File::open(&path).expect("opens")));
+    let flooded = sensor.counters().expect("counters");
+    assert!(flooded.dropped[FILE] > before.dropped[FILE] + 500, "the ring is full of files: {flooded:?}");
+    let child = Command::new("/bin/true").spawn().expect("runs");
+    let pid = child.id();
+    assert!(child.wait_with_output().expect("ends").status.success());
+    let after = sensor.counters().expect("counters");
+    assert_eq!(after.dropped[PROCESS], before.dropped[PROCESS], "no process record was dropped");
+    let records = drained(&mut sensor);
+    let of_child = |wanted: fn(&Body) -> bool| records.iter().any(|record| record.task.pid == pid && wanted(&record.body));
+    assert!(of_child(|body| matches!(body, Body::Exec(_))) && of_child(|body| matches!(body, Body::Exit(_))));
+    // With room again, files come again.
+    drop(std::fs::File::open(&path).expect("opens"));
+    assert!(drained(&mut sensor).iter().any(|record| matches!(record.body, Body::File(_))));
+}
+
 #[test]
 fn drain_stops_at_its_bound_and_says_that_there_is_more() {
     let Some((_alone, mut sensor)) = load("drain_stops_at_its_bound_and_says_that_there_is_more", &quiet(None)) else { return };
