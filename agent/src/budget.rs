@@ -62,14 +62,15 @@ pub(crate) struct Budget {
 const GIVE_BACK: f64 = 0.7;
 
 impl Budget {
-    /// `percent` of all CPUs was used over `seconds`; `limit` 0 never sheds. Gives the new level.
-    pub(crate) fn note(&mut self, level: u8, percent: f64, limit: f64, seconds: f64, over_seconds: f64) -> u8 {
+    /// `percent` of all CPUs was used over `seconds`; `limit` 0 never sheds. Memory over its own limit sheds likewise, and nothing is given back
+    /// before it is under it again. Gives the new level.
+    pub(crate) fn note(&mut self, level: u8, percent: f64, limit: f64, over_memory: bool, seconds: f64, over_seconds: f64) -> u8 {
         if limit <= 0.0 {
             *self = Self::default();
             return 0;
         }
-        self.over_s = if percent > limit { self.over_s + seconds } else { 0.0 };
-        self.under_s = if percent < limit * GIVE_BACK { self.under_s + seconds } else { 0.0 };
+        self.over_s = if percent > limit || over_memory { self.over_s + seconds } else { 0.0 };
+        self.under_s = if percent < limit * GIVE_BACK && !over_memory { self.under_s + seconds } else { 0.0 };
         if self.over_s >= over_seconds {
             *self = Self::default();
             return level.saturating_add(1).min(Shedding::LEVEL_MAX);
@@ -89,7 +90,7 @@ mod tests {
     #[test]
     fn shedding_needs_a_lasting_excess_and_ends_after_a_lasting_calm() {
         let mut budget = Budget::default();
-        let mut run = |level, percent, seconds: u32| (0..seconds).fold(level, |level, _| budget.note(level, percent, 10.0, 1.0, 60.0));
+        let mut run = |level, percent, seconds: u32| (0..seconds).fold(level, |level, _| budget.note(level, percent, 10.0, false, 1.0, 60.0));
         assert_eq!(run(0, 50.0, 59), 0);
         assert_eq!(run(0, 9.0, 1), 0, "the count begins again");
         assert_eq!(run(0, 50.0, 60), 1);
@@ -101,7 +102,18 @@ mod tests {
 
     #[test]
     fn no_limit_never_sheds() {
-        assert_eq!((0..1_000).fold(1, |level, _| Budget::default().note(level, 99.0, 0.0, 1.0, 1.0)), 0);
+        assert_eq!((0..1_000).fold(1, |level, _| Budget::default().note(level, 99.0, 0.0, true, 1.0, 1.0)), 0);
+    }
+
+    #[test]
+    fn memory_over_its_limit_sheds_and_keeps_shed() {
+        let mut budget = Budget::default();
+        let mut run = |level, over, seconds: u32| (0..seconds).fold(level, |level, _| budget.note(level, 1.0, 10.0, over, 1.0, 60.0));
+        assert_eq!(run(0, true, 59), 0);
+        assert_eq!(run(0, true, 1), 1);
+        assert_eq!(run(1, true, 60), Shedding::LEVEL_MAX);
+        assert_eq!(run(2, false, 59), 2);
+        assert_eq!(run(2, false, 1), 1, "given back after as long under it");
     }
 
     #[test]

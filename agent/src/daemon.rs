@@ -234,13 +234,13 @@ impl Watch {
         state.usage.store(Arc::new(usage));
         let limits = &state.config.load().budget;
         let level = state.shedding.level();
+        let over = usage.rss_bytes > limits.memory_bytes_max;
         #[expect(clippy::cast_precision_loss, reason = "at most a day")]
-        let new = self.budget.note(level, usage.cpu_percent / cpus(), limits.cpu_percent, 1.0, limits.over_seconds as f64);
+        let new = self.budget.note(level, usage.cpu_percent / cpus(), limits.cpu_percent, over, 1.0, limits.over_seconds as f64);
         if new != level {
-            tracing::warn!(cpu_percent = usage.cpu_percent, from = level, to = new, "the budget changes what is shed");
+            tracing::warn!(cpu_percent = usage.cpu_percent, rss_bytes = usage.rss_bytes, from = level, to = new, "the budget changes what is shed");
             state.shedding.set(new);
         }
-        let over = usage.rss_bytes > limits.memory_bytes_max;
         if over && !self.over_memory {
             tracing::warn!(rss_bytes = usage.rss_bytes, memory_bytes_max = limits.memory_bytes_max, "the agent uses more memory than its budget");
         }

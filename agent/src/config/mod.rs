@@ -105,7 +105,7 @@ pub(crate) struct BudgetConfig {
     /// Of all CPUs of the host; 0 measures and never sheds.
     #[serde(deserialize_with = "values::percent")]
     pub(crate) cpu_percent: f64,
-    /// Resident; reported when it is passed.
+    /// Resident; more for as long as `over_seconds` sheds like too much CPU.
     #[serde(deserialize_with = "values::memory_bytes_max")]
     pub(crate) memory_bytes_max: u64,
     /// How long the mean must be over before something is shed.
@@ -195,7 +195,7 @@ impl Default for SpoolConfig {
 
 impl Default for BudgetConfig {
     fn default() -> Self {
-        Self { cpu_percent: 10.0, memory_bytes_max: 128 << 20, over_seconds: 60 }
+        Self { cpu_percent: 2.0, memory_bytes_max: 128 << 20, over_seconds: 60 }
     }
 }
 
