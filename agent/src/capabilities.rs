@@ -7,7 +7,12 @@ use serde_json::json;
 use crate::{boot::wall_now, config::Config, sensor::SensorSnapshot, stdout::own_event};
 
 /// What is left out on purpose.
-fn exclusions() -> Vec<String> {
+fn exclusions(snapshot: &SensorSnapshot) -> Vec<String> {
+    if snapshot.backend == "fs_watch" {
+        let what =
+            "processes, the network and files outside the watched trees are not seen, and no event knows its process: files are watched by inotify because";
+        return vec![format!("{what} {}", snapshot.backend_reason)];
+    }
     vec![format!("the agent's own activity (process {})", std::process::id())]
 }
 
@@ -31,13 +36,15 @@ pub(crate) fn json(snapshot: &SensorSnapshot, config: &Config) -> serde_json::Va
         .collect();
     json!({
         "agent_version": env!("CARGO_PKG_VERSION"),
+        "backend": snapshot.backend,
+        "nvidia_driver": if std::path::Path::new("/proc/driver/nvidia/version").exists() { "present" } else { "absent" },
         "kernel": snapshot.kernel.release,
         "btf": snapshot.kernel.btf,
         "lsms": snapshot.kernel.lsms,
         "ring_bytes": config.sensor.ring_bytes,
         "probes": probes,
         "watches": watches,
-        "exclusions": exclusions(),
+        "exclusions": exclusions(snapshot),
     })
 }
 
@@ -61,6 +68,6 @@ pub(crate) fn report(snapshot: &SensorSnapshot, config: &Config) -> v1::Capabili
         lsms: snapshot.kernel.lsms.clone(),
         ring_bytes: u64::from(config.sensor.ring_bytes),
         watches: snapshot.watches.iter().map(watch).collect(),
-        exclusions: exclusions(),
+        exclusions: exclusions(snapshot),
     }
 }

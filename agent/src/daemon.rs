@@ -27,8 +27,10 @@ use crate::{
     checkpoint::losses_of_the_last_run,
     config::{Config, ConfigWatch},
     dial::with_sources,
+    gpu::{GpuWatch, SharedGpus},
     loss::LossLedger,
     pipeline::Chunk,
+    posture::PostureWatch,
     privileges,
     reload::{Reload, file_hash},
     spooler::Spooler,
@@ -47,6 +49,12 @@ const LOCK_WAIT_MAX: Duration = Duration::from_secs(15);
 /// At the end: for the server to take what is left. The spool keeps what it does not take.
 const SEND_REST_MAX: Duration = Duration::from_secs(5);
 
+/// What looks at the host once in a while.
+struct SideWatches {
+    _gpu: Option<GpuWatch>,
+    _posture: Option<PostureWatch>,
+}
+
 /// Everything that runs.
 struct Agent {
     state: Arc<AgentState>,
@@ -56,6 +64,7 @@ struct Agent {
     /// The agent's own events; dropped before the spooler can end.
     events: SyncSender<Chunk>,
     reload: Option<ConfigWatch>,
+    side: SideWatches,
     /// A sender of its own: the last session goes on after the spooler has ended.
     synced: watch::Sender<u64>,
 }
@@ -90,7 +99,7 @@ fn open_spool(config: &Config) -> anyhow::Result<(Spool, Recovery)> {
 fn first_events(loaded: &Loaded, config: &Config, recovery: &Recovery, boot: &Boot) -> Vec<Event> {
     let report =
         serde_json::json!({ "agent_version": env!("CARGO_PKG_VERSION"), "boot_id": boot.id, "unclean": recovery.unclean, "torn_frames": recovery.torn_frames });
-    let mut events = losses_of_the_last_run(recovery, loaded.sensor.previous().as_ref(), boot.bytes());
+    let mut events = losses_of_the_last_run(recovery, loaded.source.sensor().and_then(picket_ebpf::Sensor::previous).as_ref(), boot.bytes());
     events.push(own_event(Activity::Sensor(SensorState { kind: SensorStateKind::Started, report }), wall_now()));
     events.push(capabilities::event(&loaded.snapshot.load(), config));
     events
@@ -122,9 +131,14 @@ fn start(config: Config, file: Option<PathBuf>, boot: Boot, spool: Spool, recove
         shedding: Arc::clone(&running.shedding),
         usage: ArcSwap::from_pointee(Usage::default()),
         link: LinkStatus::default(),
+        gpus: SharedGpus::default(),
     });
+    let side = SideWatches {
+        _gpu: GpuWatch::start(&state.config.load().gpu, Arc::clone(&state.gpus), events.clone()).context("start the GPU thread")?,
+        _posture: PostureWatch::start(Arc::clone(&state.config), events.clone()).context("load the posture checks")?,
+    };
     let reload = file.map(|file| {
-        Reload { file, state: Arc::clone(&state), rules, sensor: running.sensor.watches(), watch_ids: Mutex::new(watch_ids), events: events.clone() }.start()
+        Reload { file, state: Arc::clone(&state), rules, sensor: running.source.watches(), watch_ids: Mutex::new(watch_ids), events: events.clone() }.start()
     });
     let reload = match reload {
         Some(Ok(guard)) => Some(guard),
@@ -134,7 +148,7 @@ fn start(config: Config, file: Option<PathBuf>, boot: Boot, spool: Spool, recove
         }
         None => None,
     };
-    Ok(Agent { state, running, spooler, beats, events, reload, synced })
+    Ok(Agent { state, running, spooler, beats, events, reload, side, synced })
 }
 
 async fn serve(agent: Agent) -> anyhow::Result<()> {
@@ -193,15 +207,16 @@ async fn serve(agent: Agent) -> anyhow::Result<()> {
 /// Ends the threads in the order of the events. True where everything is stored and told.
 async fn finish(agent: Agent) -> anyhow::Result<bool> {
     tokio::task::spawn_blocking(move || {
-        let Agent { running, spooler, events, reload, .. } = agent;
-        // The reload thread holds a sender too and ends with its watcher.
+        let Agent { running, spooler, events, reload, side, .. } = agent;
+        // These threads hold a sender too and end with their guards.
         drop(reload);
+        drop(side);
         drop(events);
-        let sensor = running.sensor.stop();
+        let source = running.source.stop();
         let worker = running.worker.join();
         let clean = spooler.join();
-        match (sensor, worker, clean) {
-            (Ok(_), Ok(()), Ok(clean)) => Ok(clean),
+        match (source, worker, clean) {
+            (Ok(()), Ok(()), Ok(clean)) => Ok(clean),
             _ => anyhow::bail!("a thread of the agent panicked: see the log"),
         }
     })

@@ -14,7 +14,7 @@ use crate::{
     dial::with_sources,
     enrich::Roles,
     pipeline::{Chunk, Numbered, Rules},
-    sensor::WatchSetter,
+    source::Watches,
     state::{AgentState, ConfigState},
     watches::WatchIds,
 };
@@ -24,7 +24,7 @@ pub(crate) struct Reload {
     pub(crate) file: PathBuf,
     pub(crate) state: Arc<AgentState>,
     pub(crate) rules: Arc<ArcSwap<Rules>>,
-    pub(crate) sensor: WatchSetter,
+    pub(crate) sensor: Watches,
     pub(crate) watch_ids: Mutex<WatchIds>,
     /// For the new capability report.
     pub(crate) events: SyncSender<Chunk>,

@@ -12,6 +12,7 @@ use crate::{
     boot::Boot,
     capabilities,
     config::Config,
+    gpu::{GpuWatch, SharedGpus},
     loss::LossLedger,
     start::{self, Loaded},
     stdout::Lines,
@@ -44,6 +45,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     }
     let ledger = Arc::<LossLedger>::default();
     let (sink, events) = mpsc::sync_channel(CHUNKS_MAX);
+    let gpu = GpuWatch::start(&config.gpu, SharedGpus::default(), sink.clone())?;
     let running = start::start(loaded, config, boot, &ledger, sink, Arc::default())?;
     let (ended, end) = mpsc::channel();
     let by_signal = ended.clone();
@@ -58,7 +60,8 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
         End::Output(result) => finished(result),
         End::Signal => {
             // The sensor hands over the rest, the pipeline ends with it, the writer with the pipeline.
-            let _ = running.sensor.stop();
+            drop(gpu);
+            let _ = running.source.stop();
             match end.recv_timeout(END_MAX) {
                 Ok(End::Output(result)) => finished(result),
                 _ => anyhow::bail!("the reader of the output takes nothing: its last events were not written"),

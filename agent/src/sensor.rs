@@ -20,13 +20,16 @@ use crate::{
 /// One read of the ring at most: a burst must not become one huge batch.
 const DRAIN_BYTES_MAX: usize = 256 << 10;
 /// Resolving some hundred paths takes milliseconds; the caller has looked at each before, so that none hangs here.
-const SET_WATCHES_MAX: Duration = Duration::from_secs(30);
+pub(crate) const SET_WATCHES_MAX: Duration = Duration::from_secs(30);
 /// How often the kernel's counters are read.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// What the sensor says of itself, replaced as a whole.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SensorSnapshot {
+    /// `ebpf` or `fs_watch`, and why the latter.
+    pub(crate) backend: &'static str,
+    pub(crate) backend_reason: String,
     pub(crate) probes: Vec<ProbeState>,
     pub(crate) kernel: KernelSupport,
     pub(crate) watches: Vec<WatchState>,

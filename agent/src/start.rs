@@ -6,9 +6,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
 use arc_swap::ArcSwap;
-use picket_ebpf::Sensor;
+use picket_ebpf::record::Record;
 
 use crate::{
     boot::Boot,
@@ -17,14 +16,15 @@ use crate::{
     loss::LossLedger,
     pipeline::{Chunk, Pipeline, Rules, Shedding, Worker, WorkerCounters},
     queue::{Batch, queue},
-    sensor::{SensorSnapshot, SensorThread, SharedSnapshot},
+    sensor::SharedSnapshot,
+    source::{Parts, Source, SourceThread},
     supervisor::Beats,
     watches::WatchIds,
 };
 
 /// The sensor with its probes attached and its watches set, not read yet.
 pub(crate) struct Loaded {
-    pub(crate) sensor: Sensor,
+    pub(crate) source: Source,
     pub(crate) snapshot: SharedSnapshot,
     pub(crate) rules: Arc<ArcSwap<Rules>>,
     pub(crate) watch_ids: WatchIds,
@@ -33,10 +33,8 @@ pub(crate) struct Loaded {
 impl Loaded {
     pub(crate) fn new(config: &Config, pinned: bool) -> anyhow::Result<Self> {
         let roles = Roles::load(config.roles_file.as_deref())?;
-        let mut sensor = Sensor::load(&config.kernel(pinned)).context("load the kernel side")?;
         let mut watch_ids = WatchIds::default();
-        let watches = sensor.set_watches(&watch_ids.specs(&config.watch));
-        let snapshot = SensorSnapshot { probes: sensor.probes().to_vec(), kernel: sensor.kernel(), watches, ..SensorSnapshot::default() };
+        let (source, snapshot) = Source::load(config, pinned, watch_ids.specs(&config.watch))?;
         for probe in snapshot.probes.iter().filter(|probe| !probe.attached) {
             tracing::warn!(probe = probe.name, hook = probe.hook, reason = probe.reason, "a probe is not attached");
         }
@@ -44,7 +42,7 @@ impl Loaded {
             tracing::warn!(path = %watch.path.display(), reason = watch.reason, "a watch is not active");
         }
         Ok(Self {
-            sensor,
+            source,
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             rules: Arc::new(ArcSwap::from_pointee(Rules::new(config, roles, &watch_ids))),
             watch_ids,
@@ -54,7 +52,7 @@ impl Loaded {
 
 /// The running threads between the kernel and `sink`.
 pub(crate) struct Running {
-    pub(crate) sensor: SensorThread,
+    pub(crate) source: SourceThread,
     pub(crate) worker: JoinHandle<()>,
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) shedding: Arc<Shedding>,
@@ -69,8 +67,27 @@ pub(crate) fn start(
     sink: SyncSender<Chunk>,
     beats: Arc<Beats>,
 ) -> anyhow::Result<Running> {
-    let Loaded { mut sensor, snapshot, rules, .. } = loaded;
+    let Loaded { mut source, snapshot, rules, .. } = loaded;
     let (sender, receiver) = queue(config.sensor.queue_bytes_max);
+    let existing = existing(&mut source);
+    sender.send(Batch { records: existing, bytes: 0, produced: false });
+    let (counters, shedding) = (Arc::<WorkerCounters>::default(), Arc::<Shedding>::default());
+    let worker = Worker {
+        pipeline: Pipeline::new(boot, config, Arc::clone(&rules)),
+        queue: receiver,
+        sink: sink.clone(),
+        ledger: Arc::clone(ledger),
+        shedding: Arc::clone(&shedding),
+        counters: Arc::clone(&counters),
+    };
+    let worker = std::thread::Builder::new().name("pipeline".to_owned()).spawn(move || worker.run())?;
+    let interval = Duration::from_millis(config.sensor.drain_interval_ms);
+    let source = source.start(Parts { queue: sender, ledger: Arc::clone(ledger), snapshot, interval, beats, rules, sink })?;
+    Ok(Running { source, worker, counters, shedding })
+}
+
+fn existing(source: &mut Source) -> Vec<Record> {
+    let Source::Kernel(sensor) = source else { return Vec::new() };
     let mut existing = Vec::new();
     for (what, found) in [("processes", sensor.processes()), ("flows", sensor.flows())] {
         match found {
@@ -78,18 +95,5 @@ pub(crate) fn start(
             Err(error) => tracing::warn!(%error, what, "what existed before the agent cannot be listed"),
         }
     }
-    sender.send(Batch { records: existing, bytes: 0, produced: false });
-    let (counters, shedding) = (Arc::<WorkerCounters>::default(), Arc::<Shedding>::default());
-    let worker = Worker {
-        pipeline: Pipeline::new(boot, config, rules),
-        queue: receiver,
-        sink,
-        ledger: Arc::clone(ledger),
-        shedding: Arc::clone(&shedding),
-        counters: Arc::clone(&counters),
-    };
-    let worker = std::thread::Builder::new().name("pipeline".to_owned()).spawn(move || worker.run())?;
-    let interval = Duration::from_millis(config.sensor.drain_interval_ms);
-    let sensor = SensorThread::start(sensor, sender, Arc::clone(ledger), snapshot, interval, beats)?;
-    Ok(Running { sensor, worker, counters, shedding })
+    existing
 }

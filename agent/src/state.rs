@@ -15,6 +15,7 @@ use crate::{
     budget::Usage,
     capabilities,
     config::Config,
+    gpu::SharedGpus,
     inventory,
     loss::LossLedger,
     pipeline::{Shedding, WorkerCounters},
@@ -47,6 +48,7 @@ pub(crate) struct AgentState {
     pub(crate) shedding: Arc<Shedding>,
     pub(crate) usage: ArcSwap<Usage>,
     pub(crate) link: LinkStatus,
+    pub(crate) gpus: SharedGpus,
 }
 
 impl AgentState {
@@ -78,6 +80,7 @@ impl AgentState {
                 "cpu_percent": usage.cpu_percent, "cpu_percent_max": config.budget.cpu_percent * cpus(), "rss_bytes": usage.rss_bytes,
                 "memory_bytes_max": config.budget.memory_bytes_max, "shedding_level": self.shedding.level(),
             },
+            "gpu": self.gpus.load().json(),
             "config": { "file": config_state.file, "hash": config_state.hash, "restart_needed": config_state.restart_needed, "error": config_state.error },
         })
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 pub(crate) use error::ConfigError;
 pub(crate) use reload::{ConfigWatch, watch};
-pub(crate) use values::AssetClass;
+pub(crate) use values::{AssetClass, Backend};
 
 /// A configuration larger than this is a mistake (a log file passed as one).
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
@@ -36,6 +36,7 @@ pub(crate) struct Config {
     pub(crate) spool: SpoolConfig,
     pub(crate) budget: BudgetConfig,
     pub(crate) posture: PostureConfig,
+    pub(crate) gpu: GpuConfig,
 }
 
 /// Where events go.
@@ -50,6 +51,7 @@ pub(crate) struct ServerConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct SensorConfig {
+    pub(crate) backend: Backend,
     #[serde(deserialize_with = "values::ring_bytes")]
     pub(crate) ring_bytes: u32,
     #[serde(deserialize_with = "values::drain_interval_ms")]
@@ -113,12 +115,38 @@ pub(crate) struct BudgetConfig {
     pub(crate) over_seconds: u64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct PostureConfig {
+    /// How often the host is looked at; 0 never.
+    #[serde(deserialize_with = "values::seconds_or_never")]
+    pub(crate) every_seconds: u64,
     /// Checks of the admin's own.
     #[serde(deserialize_with = "values::optional_path")]
     pub(crate) checks_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct GpuConfig {
+    /// How often the driver is asked; 0 never.
+    #[serde(deserialize_with = "values::seconds_or_never")]
+    pub(crate) sample_seconds: u64,
+    /// How often a device is told at least.
+    #[serde(deserialize_with = "values::seconds")]
+    pub(crate) tell_seconds: u64,
+}
+
+impl Default for PostureConfig {
+    fn default() -> Self {
+        Self { every_seconds: 3_600, checks_dir: None }
+    }
+}
+
+impl Default for GpuConfig {
+    fn default() -> Self {
+        Self { sample_seconds: 30, tell_seconds: 300 }
+    }
 }
 
 impl Default for Config {
@@ -135,6 +163,7 @@ impl Default for Config {
             spool: SpoolConfig::default(),
             budget: BudgetConfig::default(),
             posture: PostureConfig::default(),
+            gpu: GpuConfig::default(),
         }
     }
 }
@@ -142,6 +171,7 @@ impl Default for Config {
 impl Default for SensorConfig {
     fn default() -> Self {
         Self {
+            backend: Backend::Auto,
             ring_bytes: 8 << 20,
             drain_interval_ms: 5,
             queue_bytes_max: 8 << 20,
@@ -265,6 +295,7 @@ impl Config {
         compare("extensions", self.extensions == new.extensions);
         compare("processes", self.processes == new.processes);
         compare("spool", self.spool == new.spool);
+        compare("gpu", self.gpu == new.gpu);
         compare("posture", self.posture == new.posture);
         compare("server", self.server == new.server);
         needed

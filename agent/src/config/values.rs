@@ -27,6 +27,18 @@ impl AssetClass {
     }
 }
 
+/// Who sees what happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Backend {
+    /// The kernel's probes, and the file system's notices where those cannot be loaded.
+    Auto,
+    /// The kernel's probes or nothing.
+    Ebpf,
+    /// The file system's notices.
+    FsWatch,
+}
+
 pub(super) fn absolute_path<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
     let path = PathBuf::deserialize(from)?;
     if path.is_absolute() { Ok(path) } else { Err(D::Error::custom("must be an absolute path")) }
@@ -64,6 +76,10 @@ pub(super) fn entries_max<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D
 
 pub(super) fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     within(from, 1..=86_400)
+}
+
+pub(super) fn seconds_or_never<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    within(from, 0..=86_400)
 }
 
 pub(super) fn spool_bytes_max<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {

@@ -40,6 +40,9 @@ struct CheckFile {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Check {
     pub(crate) id: String,
+    /// Goes up when its meaning changes.
+    #[serde(default = "first")]
+    pub(crate) version: u32,
     pub(crate) title: String,
     pub(crate) severity: CheckSeverity,
     pub(crate) rationale: String,
@@ -53,6 +56,10 @@ pub(crate) struct Check {
     pub(crate) applies: Vec<Condition>,
     /// One that holds fails the check.
     pub(crate) fail: Vec<Condition>,
+}
+
+const fn first() -> u32 {
+    1
 }
 
 /// OCSF severities.

@@ -45,7 +45,7 @@ const fn rank(status: Status) -> u8 {
 fn lines(outcomes: &[Outcome]) -> String {
     let object = |outcome: &Outcome| {
         json!({
-            "id": outcome.id, "title": outcome.title, "severity": outcome.severity.name(), "status": outcome.status.name(), "evidence": outcome.evidence,
+            "id": outcome.id, "version": outcome.version, "title": outcome.title, "severity": outcome.severity.name(), "status": outcome.status.name(), "evidence": outcome.evidence,
             "rationale": outcome.rationale, "remediation": outcome.remediation, "standards": outcome.standards,
         })
     };

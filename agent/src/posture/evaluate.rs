@@ -9,7 +9,7 @@ use super::{
 use crate::enrich::matches;
 
 /// Evidence of one check; how many more there are is said.
-const EVIDENCE_MAX: usize = 20;
+const EVIDENCE_MAX: usize = picket_event::limits::EVIDENCE_MAX - 1;
 const EVIDENCE_CHARS_MAX: usize = 240;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +37,7 @@ impl Status {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) id: String,
+    pub(crate) version: u32,
     pub(crate) title: String,
     pub(crate) severity: CheckSeverity,
     pub(crate) status: Status,
@@ -67,6 +68,7 @@ fn one(check: &Check, snapshot: &Snapshot) -> Outcome {
     }
     Outcome {
         id: check.id.clone(),
+        version: check.version,
         title: check.title.clone(),
         severity: check.severity,
         status,

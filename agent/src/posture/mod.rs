@@ -7,6 +7,7 @@ mod command;
 mod config;
 mod evaluate;
 mod files;
+mod schedule;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -17,9 +18,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(crate) use check::{Check, load};
+pub(crate) use check::{Check, CheckSeverity, load};
 pub(crate) use command::run;
 pub(crate) use evaluate::{Outcome, Status};
+pub(crate) use schedule::PostureWatch;
 
 use crate::config::WatchConfig;
 

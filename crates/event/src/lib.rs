@@ -78,6 +78,8 @@ impl EventFlags {
     pub const PREEXISTING: Self = Self(1 << 4);
     /// Another text, the environment or a report was longer than its limit.
     pub const TEXT_CUT: Self = Self(1 << 5);
+    /// No process is known: the file system told it, not a probe.
+    pub const NO_PROCESS: Self = Self(1 << 6);
 
     /// Both sets together.
     #[must_use]

@@ -173,26 +173,26 @@ fn annotations(bundle: &Value, container: &mut Container) -> bool {
 
 /// containers/storage, which CRI-O and podman share: the bundle beside the container, and the list of all with names and images.
 fn storage(folder: &dyn Folder, places: &Places, container: &mut Container) -> bool {
-    let id = container.uid.clone();
-    for storage in places.storage {
-        let containers = format!("{storage}/overlay-containers");
-        let bundle = folder.json(&format!("{containers}/{id}/userdata/config.json"));
-        let cri_o = bundle.as_ref().is_some_and(|bundle| {
-            bundle.get("annotations").and_then(Value::as_object).is_some_and(|all| all.keys().any(|key| key.starts_with("io.kubernetes.")))
-        });
-        if container.runtime.is_empty() && bundle.is_some() {
-            container.runtime = if cri_o { "cri-o" } else { "podman" }.to_owned();
-        }
-        if bundle.is_some_and(|bundle| annotations(&bundle, container)) {
-            return true;
-        }
-        for list in ["volatile-containers.json", "containers.json"] {
-            if folder.json(&format!("{containers}/{list}")).is_some_and(|list| listed(&list, container)) {
-                return true;
-            }
-        }
+    let folders = places.storage.iter().flat_map(|storage| DRIVERS.map(|driver| format!("{storage}/{driver}-containers")));
+    folders.into_iter().any(|containers| stored(folder, &containers, container))
+}
+
+/// Of the storage, each with folders of its own.
+const DRIVERS: [&str; 4] = ["overlay", "vfs", "btrfs", "zfs"];
+
+fn stored(folder: &dyn Folder, containers: &str, container: &mut Container) -> bool {
+    let bundle = folder.json(&format!("{containers}/{}/userdata/config.json", container.uid));
+    let cri_o = bundle
+        .as_ref()
+        .is_some_and(|bundle| bundle.get("annotations").and_then(Value::as_object).is_some_and(|all| all.keys().any(|key| key.starts_with("io.kubernetes."))));
+    if container.runtime.is_empty() && bundle.is_some() {
+        container.runtime = if cri_o { "cri-o" } else { "podman" }.to_owned();
     }
-    false
+    if bundle.is_some_and(|bundle| annotations(&bundle, container)) {
+        return true;
+    }
+    let lists = ["volatile-containers.json", "containers.json"];
+    lists.into_iter().any(|list| folder.json(&format!("{containers}/{list}")).is_some_and(|list| listed(&list, container)))
 }
 
 fn listed(list: &Value, container: &mut Container) -> bool {
@@ -338,6 +338,9 @@ mod tests {
             ("var/lib/containers/storage/overlay-containers/containers.json", list),
         ];
         assert_eq!(told("podman", ID, &podman), is("box", "docker.io/library/alpine:3", "podman", ""));
+        // As podman 4.3 wrote it with the vfs driver.
+        let vfs = [("var/lib/containers/storage/vfs-containers/containers.json", list)];
+        assert_eq!(told("podman", ID, &vfs), is("box", "docker.io/library/alpine:3", "podman", ""));
         let volatile = [("var/lib/containers/storage/overlay-containers/volatile-containers.json", list)];
         assert_eq!(told("podman", ID, &volatile), is("box", "docker.io/library/alpine:3", "podman", ""), "podman run --rm");
     }

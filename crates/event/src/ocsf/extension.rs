@@ -17,7 +17,7 @@ pub const EXTENSION: &[(&str, &str)] = &[
     ("flags", "What is not whole about the event, as bits."),
     (
         "flag_names",
-        "The same bits by name: `cmd_line_cut`, `path_cut`, `text_cut` (longer than its limit), `actor_partial` (the actor was not in the process table and is known from the kernel record alone), `path_detached` (the file has no name any more, or never had one), `preexisting` (found at start, not when it happened).",
+        "The same bits by name: `cmd_line_cut`, `path_cut`, `text_cut` (longer than its limit), `actor_partial` (the actor was not in the process table and is known from the kernel record alone), `path_detached` (the file has no name any more, or never had one), `preexisting` (found at start, not when it happened), `no_process` (told by the file system, which knows no process).",
     ),
     ("spool_uid", "The life of the agent's spool that `metadata.sequence` counts in."),
     ("exec_tree_id", "Process uid of the actor's nearest session leader, job step or container init."),
@@ -90,10 +90,11 @@ pub const EXTENSION: &[(&str, &str)] = &[
     ("report", "The sensor's own words: its capability report, or why it stopped."),
 ];
 
-const FLAGS: [(EventFlags, &str); 6] = [
+const FLAGS: [(EventFlags, &str); 7] = [
     (EventFlags::CMD_LINE_CUT, "cmd_line_cut"),
     (EventFlags::PATH_CUT, "path_cut"),
     (EventFlags::ACTOR_PARTIAL, "actor_partial"),
+    (EventFlags::NO_PROCESS, "no_process"),
     (EventFlags::PATH_DETACHED, "path_detached"),
     (EventFlags::PREEXISTING, "preexisting"),
     (EventFlags::TEXT_CUT, "text_cut"),
