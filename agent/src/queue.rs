@@ -23,7 +23,7 @@ const PROCESS: usize = 0;
 /// Index of a record's class in the kernel's counters.
 pub(crate) fn record_class(record: &Record) -> usize {
     match record.body {
-        Body::Fork(_) | Body::Exec(_) | Body::Exit(_) => PROCESS,
+        Body::Fork(_) | Body::Exec(_) | Body::Exit(_) | Body::Action(_) => PROCESS,
         Body::File(_) => 1,
         Body::Flow(_) => 2,
     }

@@ -12,6 +12,7 @@ enum event_kind {
 	EVENT_FORK = 1,
 	EVENT_EXEC = 2,
 	EVENT_EXIT = 3,
+	EVENT_ACTION = 4,
 	EVENT_FILE = 16,
 	EVENT_FLOW = 32,
 	EVENT_INODE = 48, /* from the loader's own iterator only */
@@ -23,6 +24,10 @@ enum event_kind {
 #define EVENT_F_PATH_DETACHED (1 << 2)
 #define EVENT_F_USER_FAULT (1 << 3)
 #define EVENT_F_PREEXISTING (1 << 4)
+/* Of an exec: the executable never had a name (memfd), has none any more, was given by a descriptor. */
+#define EVENT_F_EXE_MEMFD (1 << 12)
+#define EVENT_F_EXE_DELETED (1 << 13)
+#define EVENT_F_EXE_BY_DESCRIPTOR (1 << 14)
 
 enum event_file_op {
 	EVENT_FILE_OPEN = 1,
@@ -37,6 +42,42 @@ enum event_flow_op {
 	EVENT_FLOW_CLOSE = 3,
 	EVENT_FLOW_FAIL = 4,
 	EVENT_FLOW_EXISTING = 5,
+};
+
+/* What a process does to others, to itself or to the kernel; with the meaning of values[], and of texts where there are any.
+ * A - is a value that is not used. */
+enum event_action_op {
+	ACTION_PTRACE = 1,          /* target; request, -, address, data */
+	ACTION_READ_MEMORY = 2,     /* process_vm_readv; target; first address there, bytes in all */
+	ACTION_WRITE_MEMORY = 3,    /* process_vm_writev; likewise */
+	ACTION_TAKE_DESCRIPTOR = 4, /* pidfd_getfd; target; descriptor there, -, descriptor here; path of the file */
+	ACTION_PROC_OPEN = 5,       /* target; f_mode; name below /proc/PID */
+	ACTION_SIGNAL = 6,          /* target; signal, -, si_code */
+	ACTION_SET_IDS = 16,        /* before: euid << 32 | uid, egid << 32 | gid, capabilities; after: likewise; 1 where those before are known */
+	ACTION_MAP = 32,            /* address, bytes, protection, flags, inode, device, i_mode << 32 | owner, enum event_map_origin; path */
+	ACTION_SETNS = 48,          /* flags; then the namespaces it is in: mnt, pid, net, user */
+	ACTION_UNSHARE = 49,        /* likewise */
+	ACTION_MOUNT = 50,          /* flags; type, source, target as the caller gave them */
+	ACTION_UMOUNT = 51,         /* flags; target */
+	ACTION_PIVOT_ROOT = 52,     /* -; new root, put old */
+	ACTION_CHROOT = 53,         /* -; folder */
+	ACTION_OPEN_TREE = 54,      /* flags; path */
+	ACTION_MOVE_MOUNT = 55,     /* flags; from, to */
+	ACTION_MOUNT_SETATTR = 56,  /* flags; path */
+	ACTION_MEMFD = 57,          /* flags, inode; name */
+	ACTION_CLOCK_SET = 64,      /* clock, seconds, nanoseconds */
+	ACTION_CLOCK_STEP = 65,     /* clock, the time after it: seconds, nanoseconds or microseconds, modes */
+	ACTION_MODULE_LOAD = 72,    /* -; name */
+	ACTION_MODULE_UNLOAD = 73,  /* -; name */
+	ACTION_BPF_LOAD = 74,       /* id, type, tag; name */
+	ACTION_RING_SUBMIT = 80,    /* opcode; count is the number since the last such record */
+};
+
+enum event_map_origin {
+	MAP_ORIGIN_ANONYMOUS = 1,
+	MAP_ORIGIN_MEMFD = 2,
+	MAP_ORIGIN_DELETED = 3,
+	MAP_ORIGIN_WRITABLE_PLACE = 4,
 };
 
 /* What losses are counted by. */
@@ -56,6 +97,8 @@ enum counter {
 	COUNTER_E_WALK,                    /* a directory deeper than the walk for watches */
 	COUNTER_E_NAME,                    /* a rename or unlink whose object was not found */
 	COUNTER_E_OWNER,                   /* a flow whose owner is unknown */
+	COUNTER_E_TARGET,                  /* the process that a call named was not found */
+	COUNTER_E_REPEAT,                  /* repeated actions held back: told by the count of a later record, if one comes */
 	COUNTERS,
 };
 
@@ -70,6 +113,9 @@ enum counter {
 #define EXTENSION_MAX 16
 #define EXEC_DATA 16384
 #define FILE_DATA 8192
+#define ACTION_DATA 8192
+#define ACTION_TEXTS 3
+#define ACTION_VALUES 8
 
 struct event_task {
 	__u32 pid;
@@ -161,6 +207,19 @@ struct event_flow {
 	__u8 inbound;
 	__u32 error;
 	__u32 reserved;
+};
+
+struct event_action {
+	struct event_header header;
+	struct event_task target; /* all zero where the action has none, or it was not found */
+	__u64 values[ACTION_VALUES];
+	__u16 op;
+	__u16 call; /* number of the system call, 0 where it was none */
+	__s32 result;
+	__u32 count; /* actions that this record stands for */
+	__u16 text_len[ACTION_TEXTS];
+	__u16 reserved;
+	__u32 used; /* texts: a path, or text ended by NUL */
 };
 
 /* One of the loader's own descriptors, as the kernel sees it: pointers are identities here, never dereferenced. */

@@ -125,6 +125,8 @@ static __always_inline void exec__files(struct exec_scratch *scratch, struct tas
 		}
 		if (dentry__unhashed(dentry))
 			MEMORY(scratch->sink.flags) |= EVENT_F_PATH_DETACHED;
+		if (dentry__unhashed(dentry) || !exe->f_inode->i_nlink)
+			MEMORY(scratch->sink.flags) |= dentry__is_memfd(dentry) ? EVENT_F_EXE_MEMFD : EVENT_F_EXE_DELETED;
 	}
 	if (fs)
 		event->cwd_len = exec__path((u64)BPF_CORE_READ(fs, pwd.dentry), (u64)BPF_CORE_READ(fs, pwd.mnt));

@@ -2,6 +2,7 @@
 /* The file record and the open probe; see file.bpf.c. */
 #pragma once
 #include "holders.h"
+#include "procfs.h"
 #include "watch.h"
 
 /* Slots of file_scratch: one for each program, since another task's program may run in the middle of one. */
@@ -155,7 +156,7 @@ static __always_inline int file__opened(struct file *file, s64 fd, u32 slot)
 		goto unreadable;
 	/* Most opens end here. */
 	if (!super__is_watched(config, name.super) && !extension__listed(config, &name))
-		return 0;
+		return proc__listed(name.low, name.high) ? proc__opened((u64)view.inode, (u64)view.dentry, view.mode & (FMODE_READ | FMODE_WRITE)) : 0;
 	if (inode__view(&subject, view.inode))
 		goto unreadable;
 	if ((subject.mode & S_IFMT) != S_IFREG)

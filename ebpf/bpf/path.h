@@ -27,6 +27,15 @@ static __always_inline bool dentry__unhashed(struct dentry *dentry)
 	return BPF_CORE_READ(dentry, d_hash.pprev) == NULL;
 }
 
+/* Of a file that is in no tree: does its name say that it never was? A deleted file of a like name passes for one, which helps nobody. */
+static __always_inline bool dentry__is_memfd(struct dentry *dentry)
+{
+	u64 name = 0;
+
+	bpf_probe_read_kernel(&name, 6, BPF_CORE_READ(dentry, d_name.name));
+	return name == 0x3a64666d656dULL; /* "memfd:" */
+}
+
 /* Appends the components of (dentry, mnt) to data, size a power of two. Returns the bytes appended. */
 static __always_inline u32 path__append(char *data, u32 size, struct path_sink *sink, struct dentry *dentry, struct vfsmount *mnt)
 {

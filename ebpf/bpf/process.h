@@ -2,6 +2,7 @@
 /* Bodies of the process probes; see process.bpf.c. */
 #pragma once
 #include "exec.h"
+#include "identity.h"
 
 /* The names to keep, zero-padded. Written by the loader only. */
 struct environment_name {
@@ -159,6 +160,7 @@ static __always_inline int process__exec(struct task_struct *task, struct linux_
 
 	if (!mm || own__is_current())
 		return 0;
+	identity__forget(task);
 	scratch = exec__scratch();
 	if (!scratch)
 		return 0;
@@ -167,6 +169,8 @@ static __always_inline int process__exec(struct task_struct *task, struct linux_
 	exec__arguments(scratch, mm);
 	exec__environment(scratch, mm);
 	exec__files(scratch, task);
+	if (binprm->fdpath) /* execveat */
+		MEMORY(scratch->sink.flags) |= EVENT_F_EXE_BY_DESCRIPTOR;
 	used = exec__finish(scratch);
 	/* Contiguous in the record: event, then data. */
 	ring__output(&scratch->event, sizeof(scratch->event) + (used & (2 * EXEC_DATA - 1)), CLASS_PROCESS);

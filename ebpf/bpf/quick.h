@@ -5,6 +5,7 @@
  * for the slower way, which also fills the table of what is unwatched.
  */
 #pragma once
+#include "procfs.h"
 #include "watch.h"
 
 #define DESCRIPTORS_INLINE 64
@@ -54,8 +55,8 @@ static __always_inline void quick__ending(struct dentry_view *view, struct dentr
 	}
 }
 
-/* True where no list of extensions has this name's. */
-static __always_inline bool quick__no_extension(struct watch_config *config, struct dentry *dentry)
+/* True where no list of extensions has this name's, nor is it one of those that matter in /proc. */
+static __always_inline bool quick__no_name(struct watch_config *config, struct dentry *dentry)
 {
 	struct dentry_view view;
 	u32 len = dentry->d_name.len;
@@ -65,7 +66,7 @@ static __always_inline bool quick__no_extension(struct watch_config *config, str
 	    (u64)name != (u64)dentry + bpf_core_field_offset(struct dentry, d_shortname))
 		return false;
 	quick__ending(&view, dentry, len);
-	return !extension__listed(config, &view);
+	return !extension__listed(config, &view) && !proc__listed(view.low, view.high);
 }
 
 /* True where no watched root is above this directory: known from an earlier walk. */
@@ -87,7 +88,7 @@ static __always_inline bool quick__is_unwatched(struct watch_config *config, str
 
 	if ((inode->i_mode & S_IFMT) != S_IFREG || (file->f_mode & FMODE_PATH))
 		return true;
-	if (!quick__no_extension(config, dentry))
+	if (!quick__no_name(config, dentry))
 		return false;
 	if (!super__is_watched(config, super))
 		return true;

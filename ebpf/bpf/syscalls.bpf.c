@@ -38,6 +38,17 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	JUMP(picket_on_exit, SLOT_UNLINK);
 	JUMP(picket_on_exit, SLOT_LINK);
 	JUMP(picket_on_exit, SLOT_ACCEPT);
+	JUMP(picket_on_exit, SLOT_PTRACE);
+	JUMP(picket_on_exit, SLOT_MEMORY);
+	JUMP(picket_on_exit, SLOT_DESCRIPTOR);
+	JUMP(picket_on_exit, SLOT_IDS);
+	JUMP(picket_on_exit, SLOT_NAMESPACES);
+	JUMP(picket_on_exit, SLOT_MOUNTS);
+	JUMP(picket_on_exit, SLOT_MEMFD);
+	JUMP(picket_on_exit, SLOT_MMAP);
+	JUMP(picket_on_exit, SLOT_MPROTECT);
+	JUMP(picket_on_exit, SLOT_BPF);
+	JUMP(picket_on_exit, SLOT_CLOCK);
 	JUMP(picket_on_exit, SLOT_CLOSE);
 	JUMP(picket_on_exit, SLOT_DUP);
 	}

@@ -8,6 +8,7 @@ use aya::Btf;
 use aya::maps::{Map, MapData, ProgramArray};
 use aya::programs::{Iter, Program, ProgramError, ProgramFd};
 
+use crate::actions::ACTIONS;
 use crate::objects::{Object, Objects};
 use crate::probes::{Hook, ITERATORS, NAMING, PROBES, Part, Probe, Variant};
 use crate::sensor::ProbeState;
@@ -17,6 +18,7 @@ use crate::sys::MapIterator;
 pub(crate) struct Attached {
     pub(crate) states: Vec<ProbeState>,
     pub(crate) sweep: Option<MapIterator>,
+    pub(crate) ring_sweep: Option<MapIterator>,
     /// Held: an emptied table would leave the dispatcher with nothing to jump to.
     _dispatch: Option<Dispatch>,
     /// Descriptors of loaded programs, for their run time and misses, with their names.
@@ -32,16 +34,18 @@ struct Dispatch {
 pub(crate) fn attach(objects: &mut Objects, btf: &Btf) -> Attached {
     let dispatch = objects.dispatch().map(|on_exit| Dispatch { on_exit, used: false });
     let mut attaching = Attaching { objects, btf, dispatch, programs: Vec::new(), naming: None };
-    let mut states: Vec<ProbeState> = PROBES.iter().map(|probe| attaching.probe(probe)).collect();
+    let mut states: Vec<ProbeState> = PROBES.iter().chain(ACTIONS).map(|probe| attaching.probe(probe)).collect();
     // Last: from here on system calls reach the probes, where a probe needs them.
     if attaching.dispatch.as_ref().is_some_and(|dispatch| dispatch.used)
         && let Err(reason) = attaching.part(Object::Syscalls, &Part { program: "sys_exit", hook: Hook::Tracepoint("sys_exit"), optional: false })
     {
         depend(&mut states, "tp_btf/sys_exit", &reason);
     }
-    let sweep = attaching.sweeper();
+    let sweep = attaching.sweeper(Object::File, "picket_writers", "sweep_writers");
     states.push(state("file_close_sweep", "iter/bpf_map_elem", sweep.as_ref().map(|_| ()).map_err(Clone::clone)));
-    Attached { states, sweep: sweep.ok(), _dispatch: attaching.dispatch, programs: attaching.programs }
+    let ring_sweep = attaching.sweeper(Object::Kernel, "picket_rings", "sweep_rings");
+    states.push(state("io_uring_sweep", "iter/bpf_map_elem", ring_sweep.as_ref().map(|_| ()).map_err(Clone::clone)));
+    Attached { states, sweep: sweep.ok(), ring_sweep: ring_sweep.ok(), _dispatch: attaching.dispatch, programs: attaching.programs }
 }
 
 fn state(name: &str, hook: &str, outcome: Result<(), String>) -> ProbeState {
@@ -164,13 +168,15 @@ impl Attaching<'_> {
         self.objects.object(object)?.program_mut(program).ok_or_else(|| format!("no program {program} in its object"))
     }
 
-    fn sweeper(&mut self) -> Result<MapIterator, String> {
-        let ebpf = self.objects.object(Object::File)?;
-        let Some(Map::HashMap(map)) = ebpf.take_map("picket_writers") else { return Err("the map of writers is missing".into()) };
-        let found: &mut Iter = ebpf.program_mut("sweep_writers").ok_or("no program sweep_writers in its object")?.try_into().map_err(|error| reason(&error))?;
+    /// A program that is run over every element of a map of its object.
+    fn sweeper(&mut self, object: Object, map: &'static str, program: &'static str) -> Result<MapIterator, String> {
+        let ebpf = self.objects.object(object)?;
+        let Some(Map::HashMap(map)) = ebpf.take_map(map) else { return Err(format!("the map {map} is missing")) };
+        let found: &mut Iter =
+            ebpf.program_mut(program).ok_or_else(|| format!("no program {program} in its object"))?.try_into().map_err(|error| reason(&error))?;
         found.load("bpf_map_elem", self.btf).map_err(|error| reason(&error))?;
         let fd = found.fd().map_err(|error| reason(&error))?;
-        self.programs.push(("sweep_writers".to_owned(), fd.as_fd().as_raw_fd()));
+        self.programs.push((program.to_owned(), fd.as_fd().as_raw_fd()));
         MapIterator::new(fd.as_fd(), map.fd().as_fd()).map_err(|error| format!("cannot bind the sweep to its map: {error}"))
     }
 }

@@ -14,12 +14,15 @@ const MOUNT_POINT: &str = "/sys/fs/bpf";
 pub(crate) const KEPT: [&str; 2] = ["picket_counters", "picket_consumed"];
 
 /// Maps that several objects use; every other map belongs to one object.
-pub(crate) const SHARED: [&str; 17] = [
+pub(crate) const SHARED: [&str; 20] = [
     "picket_ring",
     "picket_counters",
     "picket_consumed",
     "picket_own",
     "picket_flows",
+    "picket_action",
+    "picket_repeats",
+    "picket_identities",
     "picket_config",
     "picket_state",
     "picket_roots",

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::layout::{self as at, KIND_EXEC, KIND_EXIT, KIND_FILE, KIND_FLOW, KIND_FORK};
-use crate::record::{Body, DecodeError, Exec, Exit, File, FileOp, Flow, FlowOp, Fork, Record, RecordFlags, Task};
+use crate::layout::{self as at, ACTION_TEXTS, ACTION_VALUES, KIND_ACTION, KIND_EXEC, KIND_EXIT, KIND_FILE, KIND_FLOW, KIND_FORK};
+use crate::record::{Action, ActionOp, Body, DecodeError, Exec, Exit, File, FileOp, Flow, FlowOp, Fork, Record, RecordFlags, Task};
 
 /// Decodes one record. Bytes after it are ignored, so that records can lie one after the other; see [`length`].
 pub(crate) fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
@@ -12,6 +12,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         KIND_FORK => Body::Fork(fork(raw)?),
         KIND_EXEC => Body::Exec(Box::new(exec(raw)?)),
         KIND_EXIT => Body::Exit(Exit { code: raw.u32(at::EVENT_EXIT__CODE)? }),
+        KIND_ACTION => Body::Action(Box::new(action(raw)?)),
         KIND_FILE => Body::File(Box::new(file(raw)?)),
         KIND_FLOW => Body::Flow(flow(raw)?),
         other => return Err(DecodeError::Kind(other)),
@@ -20,7 +21,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         time_boot_ns: raw.u64(at::EVENT_HEADER__TIME_BOOT_NS)?,
         cpu: raw.u32(at::EVENT_HEADER__CPU)?,
         flags: RecordFlags(raw.u16(at::EVENT_HEADER__FLAGS)?),
-        task: task(raw)?,
+        task: task(raw, at::EVENT_HEADER__TASK)?,
         body,
     })
 }
@@ -33,6 +34,7 @@ pub(crate) fn length(bytes: &[u8]) -> Result<usize, DecodeError> {
         KIND_EXIT => at::EVENT_EXIT__SIZE,
         KIND_FLOW => at::EVENT_FLOW__SIZE,
         KIND_EXEC => at::EVENT_EXEC__SIZE.saturating_add(raw.u32(at::EVENT_EXEC__USED)? as usize),
+        KIND_ACTION => at::EVENT_ACTION__SIZE.saturating_add(raw.u32(at::EVENT_ACTION__USED)? as usize),
         KIND_FILE => at::EVENT_FILE__SIZE.saturating_add(raw.u32(at::EVENT_FILE__USED)? as usize),
         other => return Err(DecodeError::Kind(other)),
     };
@@ -90,8 +92,7 @@ impl<'a> Raw<'a> {
     }
 }
 
-fn task(raw: Raw<'_>) -> Result<Task, DecodeError> {
-    let base = at::EVENT_HEADER__TASK;
+fn task(raw: Raw<'_>, base: usize) -> Result<Task, DecodeError> {
     let comm: [u8; 16] = raw.array(base + at::EVENT_TASK__COMM)?;
     let comm = comm.split(|byte| *byte == 0).next().unwrap_or_default();
     Ok(Task {
@@ -163,6 +164,30 @@ fn file(raw: Raw<'_>) -> Result<File, DecodeError> {
         owner_uid: raw.u32(at::EVENT_FILE__OWNER_UID)?,
         size: raw.u64(at::EVENT_FILE__SIZE_BYTES)?,
         watch_id: raw.u32(at::EVENT_FILE__WATCH_ID)?,
+    })
+}
+
+fn action(raw: Raw<'_>) -> Result<Action, DecodeError> {
+    let number = raw.u16(at::EVENT_ACTION__OP)?;
+    let op = ActionOp::from_number(number).ok_or(DecodeError::Operation { kind: raw.kind, operation: u8::try_from(number).unwrap_or(u8::MAX) })?;
+    let mut sizes = [0; ACTION_TEXTS];
+    for (index, size) in sizes.iter_mut().enumerate() {
+        *size = usize::from(raw.u16(at::EVENT_ACTION__TEXT_LEN + index * 2)?);
+    }
+    let [first, second, third] = raw.texts(at::EVENT_ACTION__SIZE, sizes)?;
+    let mut values = [0; ACTION_VALUES];
+    for (index, value) in values.iter_mut().enumerate() {
+        *value = raw.u64(at::EVENT_ACTION__VALUES + index * 8)?;
+    }
+    let target = task(raw, at::EVENT_ACTION__TARGET)?;
+    Ok(Action {
+        op,
+        call: raw.u16(at::EVENT_ACTION__CALL)?,
+        result: i32::from_ne_bytes(raw.array(at::EVENT_ACTION__RESULT)?),
+        count: raw.u32(at::EVENT_ACTION__COUNT)?,
+        target: (target.pid != 0).then_some(target),
+        values,
+        texts: [if op.has_path() { path(first) } else { trimmed(first) }, trimmed(second), trimmed(third)],
     })
 }
 
@@ -260,6 +285,7 @@ mod tests {
         for (kind, size) in [
             (KIND_FORK, at::EVENT_FORK__SIZE - 4),
             (KIND_EXIT, at::EVENT_EXIT__SIZE - 4),
+            (KIND_ACTION, at::EVENT_ACTION__SIZE - 4),
             (KIND_EXEC, at::EVENT_EXEC__SIZE - 4),
             (KIND_FILE, at::EVENT_FILE__SIZE - 4),
             (KIND_FLOW, at::EVENT_FLOW__SIZE - 4),
@@ -281,7 +307,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn random_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..600), kind in prop_oneof![Just(1u16), Just(2), Just(3), Just(16), Just(32), any::<u16>()]) {
+        fn random_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..600), kind in prop_oneof![Just(1u16), Just(2), Just(3), Just(4), Just(16), Just(32), any::<u16>()]) {
             let _ = decode(&bytes);
             if bytes.len() >= 2 {
                 bytes[..2].copy_from_slice(&kind.to_ne_bytes());

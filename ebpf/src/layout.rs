@@ -78,6 +78,15 @@ offsets! {
     EVENT_FLOW__INBOUND = 159;
     EVENT_FLOW__ERROR = 160;
     EVENT_FLOW__SIZE = 168;
+    EVENT_ACTION__TARGET = 88;
+    EVENT_ACTION__VALUES = 160;
+    EVENT_ACTION__OP = 224;
+    EVENT_ACTION__CALL = 226;
+    EVENT_ACTION__RESULT = 228;
+    EVENT_ACTION__COUNT = 232;
+    EVENT_ACTION__TEXT_LEN = 236;
+    EVENT_ACTION__USED = 244;
+    EVENT_ACTION__SIZE = 248;
     EVENT_INODE__INODE_PTR = 0;
     EVENT_INODE__SUPER_PTR = 8;
     EVENT_INODE__MOUNT_PTR = 16;
@@ -89,6 +98,7 @@ offsets! {
 pub(crate) const KIND_FORK: u16 = 1;
 pub(crate) const KIND_EXEC: u16 = 2;
 pub(crate) const KIND_EXIT: u16 = 3;
+pub(crate) const KIND_ACTION: u16 = 4;
 pub(crate) const KIND_FILE: u16 = 16;
 pub(crate) const KIND_FLOW: u16 = 32;
 
@@ -98,11 +108,16 @@ pub(crate) const COUNTER_DROPPED: u32 = 3;
 pub(crate) const COUNTER_MAP_FULL: u32 = 6;
 pub(crate) const COUNTER_ERROR: u32 = 9;
 /// Names of the counters from [`COUNTER_ERROR`] on.
-pub(crate) const ERROR_NAMES: [&str; 8] = ["scratch", "arguments", "environment", "path", "file", "walk_depth", "name", "flow_owner"];
+pub(crate) const ERROR_NAMES: [&str; 10] =
+    ["scratch", "arguments", "environment", "path", "file", "walk_depth", "name", "flow_owner", "action_target", "action_repeat"];
 
 /// `EXTENSION_MAX` and `ENVIRONMENT_NAME`: what a key holds.
 pub(crate) const EXTENSION_MAX: usize = 16;
 pub(crate) const ENVIRONMENT_NAME: usize = 24;
+
+/// `ACTION_TEXTS` and `ACTION_VALUES`.
+pub(crate) const ACTION_TEXTS: usize = 3;
+pub(crate) const ACTION_VALUES: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -111,7 +126,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::record::RecordFlags;
+    use crate::record::{ActionOp, MapOrigin, RecordFlags};
 
     const PRELUDE: &str = "typedef unsigned char __u8; typedef unsigned short __u16; typedef unsigned int __u32; typedef unsigned long long __u64;\n#include \"event.h\"\n#include <stdio.h>\n";
 
@@ -133,6 +148,7 @@ mod tests {
             ("EVENT_FORK", KIND_FORK.into()),
             ("EVENT_EXEC", KIND_EXEC.into()),
             ("EVENT_EXIT", KIND_EXIT.into()),
+            ("EVENT_ACTION", KIND_ACTION.into()),
             ("EVENT_FILE", KIND_FILE.into()),
             ("EVENT_FLOW", KIND_FLOW.into()),
             ("EVENT_F_ARGS_CUT", RecordFlags::ARGS_CUT.0.into()),
@@ -140,6 +156,11 @@ mod tests {
             ("EVENT_F_PATH_DETACHED", RecordFlags::PATH_DETACHED.0.into()),
             ("EVENT_F_USER_FAULT", RecordFlags::USER_FAULT.0.into()),
             ("EVENT_F_PREEXISTING", RecordFlags::PREEXISTING.0.into()),
+            ("EVENT_F_EXE_MEMFD", RecordFlags::EXE_MEMFD.0.into()),
+            ("EVENT_F_EXE_DELETED", RecordFlags::EXE_DELETED.0.into()),
+            ("EVENT_F_EXE_BY_DESCRIPTOR", RecordFlags::EXE_BY_DESCRIPTOR.0.into()),
+            ("ACTION_TEXTS", ACTION_TEXTS as u64),
+            ("ACTION_VALUES", ACTION_VALUES as u64),
             ("COUNTER_PRODUCED", COUNTER_PRODUCED.into()),
             ("COUNTER_DROPPED", COUNTER_DROPPED.into()),
             ("COUNTER_MAP_FULL", COUNTER_MAP_FULL.into()),
@@ -153,6 +174,8 @@ mod tests {
             ("EVENT_FLOW_EXISTING", 5),
         ];
         list.extend(constants.map(|(name, value)| (name.to_owned(), name.to_owned(), value)));
+        list.extend(ActionOp::ALL.map(|(op, name)| (name.to_owned(), name.to_owned(), op as u64)));
+        list.extend(MapOrigin::ALL.map(|(origin, name)| (name.to_owned(), name.to_owned(), origin as u64)));
         list
     }
 

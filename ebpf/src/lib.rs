@@ -13,11 +13,13 @@
 //! # Ok::<(), picket_ebpf::SensorError>(())
 //! ```
 
+mod actions;
 mod attach;
 mod bpffs;
 mod decode;
 mod defaults;
 mod existing;
+mod kernel;
 mod layout;
 mod losses;
 mod objects;
@@ -28,4 +30,5 @@ mod sys;
 mod watches;
 
 pub use defaults::{DEFAULT_ENVIRONMENT, DEFAULT_EXTENSIONS};
-pub use sensor::{Class, Counters, Drained, KernelSupport, ProbeState, Sensor, SensorConfig, SensorError, WatchSpec, WatchState};
+pub use kernel::KernelSupport;
+pub use sensor::{Class, Counters, Drained, ProbeState, Sensor, SensorConfig, SensorError, WatchSpec, WatchState};

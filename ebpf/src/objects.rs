@@ -11,6 +11,10 @@ use crate::sensor::{SensorConfig, SensorError};
 pub(crate) enum Object {
     Syscalls,
     Process,
+    Access,
+    Privilege,
+    Mapping,
+    Kernel,
     File,
     Network,
     Functions,
@@ -18,12 +22,27 @@ pub(crate) enum Object {
 }
 
 impl Object {
-    pub(crate) const ALL: [Self; 6] = [Self::Syscalls, Self::Process, Self::File, Self::Network, Self::Functions, Self::Iterators];
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Syscalls,
+        Self::Process,
+        Self::Access,
+        Self::Privilege,
+        Self::Mapping,
+        Self::Kernel,
+        Self::File,
+        Self::Network,
+        Self::Functions,
+        Self::Iterators,
+    ];
 
     fn bytes(self) -> &'static [u8] {
         match self {
             Self::Syscalls => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/syscalls.o")),
             Self::Process => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/process.o")),
+            Self::Access => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/access.o")),
+            Self::Privilege => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/privilege.o")),
+            Self::Mapping => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mapping.o")),
+            Self::Kernel => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kernel.o")),
             Self::File => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/file.o")),
             Self::Network => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/network.o")),
             Self::Functions => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/functions.o")),

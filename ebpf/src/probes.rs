@@ -58,15 +58,15 @@ const SLOT_ACCEPT: u32 = 5;
 const SLOT_CLOSE: u32 = 6;
 const SLOT_DUP: u32 = 7;
 
-const fn part(program: &'static str, hook: Hook) -> Part {
+pub(crate) const fn part(program: &'static str, hook: Hook) -> Part {
     Part { program, hook, optional: false }
 }
 
-const fn optional(program: &'static str, hook: Hook) -> Part {
+pub(crate) const fn optional(program: &'static str, hook: Hook) -> Part {
     Part { program, hook, optional: true }
 }
 
-const fn variant(object: Object, hook: &'static str, parts: &'static [Part]) -> Variant {
+pub(crate) const fn variant(object: Object, hook: &'static str, parts: &'static [Part]) -> Variant {
     Variant { object, hook, parts, naming: false }
 }
 
@@ -74,7 +74,7 @@ const fn naming(hook: &'static str, parts: &'static [Part]) -> Variant {
     Variant { object: Object::File, hook, parts, naming: true }
 }
 
-/// Every probe but the dispatchers and the sweep.
+/// Every probe of files and flows, and of the life of processes, but the dispatchers and the sweep.
 pub(crate) const PROBES: &[Probe] = &[
     Probe {
         name: "process_fork",

@@ -34,6 +34,13 @@ impl RecordFlags {
     /// From an iterator at start.
     pub const PREEXISTING: Self = Self(1 << 4);
 
+    /// The executable of an exec never had a name: a memfd.
+    pub const EXE_MEMFD: Self = Self(1 << 12);
+    /// The executable of an exec has no name any more.
+    pub const EXE_DELETED: Self = Self(1 << 13);
+    /// The executable was given by a descriptor (`fexecve`).
+    pub const EXE_BY_DESCRIPTOR: Self = Self(1 << 14);
+
     /// True when every bit of `other` is set here.
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
@@ -77,6 +84,8 @@ pub enum Body {
     Exec(Box<Exec>),
     /// The last thread of a process ended.
     Exit(Exit),
+    /// A process did something to another, to itself or to the kernel.
+    Action(Box<Action>),
     /// A watched file was opened, closed after writing, renamed or unlinked.
     File(Box<File>),
     /// A TCP connection changed state.
@@ -134,6 +143,147 @@ pub struct Exec {
 pub struct Exit {
     /// The kernel's `exit_code`: `status << 8 | signal`.
     pub code: u32,
+}
+
+/// What an [`Action`] is, with the meaning of its values (- is one not used) and texts. Numbers are those of `bpf/event.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum ActionOp {
+    /// `ptrace`: target; request, -, address, data. Who asks to be traced acts, and its parent is the target.
+    Ptrace = 1,
+    /// `process_vm_readv`: target; first address there, bytes.
+    ReadMemory = 2,
+    /// `process_vm_writev`: target; first address there, bytes.
+    WriteMemory = 3,
+    /// `pidfd_getfd`: target; descriptor there, -, descriptor here; path of the file.
+    TakeDescriptor = 4,
+    /// Open of a file in another process's `/proc` folder: target; `f_mode`; its name there.
+    ProcOpen = 5,
+    /// A signal to an excluded process (the agent): target; signal, -, `si_code`.
+    Signal = 6,
+    /// The set*id family and `capset`: before, `euid << 32 | uid`, `egid << 32 | gid`, effective capabilities; after, likewise; 1 where those before are known.
+    SetIds = 16,
+    /// Memory made executable: address, bytes, protection, flags of mmap, inode, device, `i_mode << 32 | owner`, [`MapOrigin`]; path.
+    Map = 32,
+    /// `setns`: flags; then its namespaces: mount, pid of its children, network, user.
+    Setns = 48,
+    /// `unshare` of namespaces: likewise.
+    Unshare = 49,
+    /// `mount`: flags; type, source, target as the caller gave them.
+    Mount = 50,
+    /// `umount2`: flags; target.
+    Umount = 51,
+    /// `pivot_root`: -; new root, where the old one goes.
+    PivotRoot = 52,
+    /// `chroot`: -; folder.
+    Chroot = 53,
+    /// `open_tree` that clones: flags; path.
+    OpenTree = 54,
+    /// `move_mount`: flags; from, to.
+    MoveMount = 55,
+    /// `mount_setattr`: flags; path.
+    MountSetattr = 56,
+    /// `memfd_create`: flags, inode; name.
+    Memfd = 57,
+    /// `clock_settime`, `settimeofday`: clock, seconds, nanoseconds.
+    ClockSet = 64,
+    /// `clock_adjtime`, `adjtimex` that step: clock, the time after it (seconds, nanoseconds or microseconds), modes.
+    ClockStep = 65,
+    /// A module was loaded: -; name.
+    ModuleLoad = 72,
+    /// A module goes: -; name.
+    ModuleUnload = 73,
+    /// A BPF program was loaded: id, type, tag; name.
+    BpfLoad = 74,
+    /// Submissions to io_uring: opcode; `count` is the number since the last such record.
+    RingSubmit = 80,
+}
+
+impl ActionOp {
+    /// Every operation with its name in `bpf/event.h`.
+    pub(crate) const ALL: [(Self, &'static str); 24] = [
+        (Self::Ptrace, "ACTION_PTRACE"),
+        (Self::ReadMemory, "ACTION_READ_MEMORY"),
+        (Self::WriteMemory, "ACTION_WRITE_MEMORY"),
+        (Self::TakeDescriptor, "ACTION_TAKE_DESCRIPTOR"),
+        (Self::ProcOpen, "ACTION_PROC_OPEN"),
+        (Self::Signal, "ACTION_SIGNAL"),
+        (Self::SetIds, "ACTION_SET_IDS"),
+        (Self::Map, "ACTION_MAP"),
+        (Self::Setns, "ACTION_SETNS"),
+        (Self::Unshare, "ACTION_UNSHARE"),
+        (Self::Mount, "ACTION_MOUNT"),
+        (Self::Umount, "ACTION_UMOUNT"),
+        (Self::PivotRoot, "ACTION_PIVOT_ROOT"),
+        (Self::Chroot, "ACTION_CHROOT"),
+        (Self::OpenTree, "ACTION_OPEN_TREE"),
+        (Self::MoveMount, "ACTION_MOVE_MOUNT"),
+        (Self::MountSetattr, "ACTION_MOUNT_SETATTR"),
+        (Self::Memfd, "ACTION_MEMFD"),
+        (Self::ClockSet, "ACTION_CLOCK_SET"),
+        (Self::ClockStep, "ACTION_CLOCK_STEP"),
+        (Self::ModuleLoad, "ACTION_MODULE_LOAD"),
+        (Self::ModuleUnload, "ACTION_MODULE_UNLOAD"),
+        (Self::BpfLoad, "ACTION_BPF_LOAD"),
+        (Self::RingSubmit, "ACTION_RING_SUBMIT"),
+    ];
+
+    pub(crate) fn from_number(number: u16) -> Option<Self> {
+        Self::ALL.iter().map(|(op, _)| *op).find(|op| *op as u16 == number)
+    }
+
+    /// True where text 0 is a path of the kernel's, not a text of the caller's.
+    pub(crate) const fn has_path(self) -> bool {
+        matches!(self, Self::TakeDescriptor | Self::Map)
+    }
+}
+
+/// Where executable memory came from, see [`ActionOp::Map`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum MapOrigin {
+    /// No file.
+    Anonymous = 1,
+    /// A file that never had a name.
+    Memfd = 2,
+    /// A file that has no name any more.
+    Deleted = 3,
+    /// A file below a directory that everybody may write to.
+    WritablePlace = 4,
+}
+
+impl MapOrigin {
+    pub(crate) const ALL: [(Self, &'static str); 4] = [
+        (Self::Anonymous, "MAP_ORIGIN_ANONYMOUS"),
+        (Self::Memfd, "MAP_ORIGIN_MEMFD"),
+        (Self::Deleted, "MAP_ORIGIN_DELETED"),
+        (Self::WritablePlace, "MAP_ORIGIN_WRITABLE_PLACE"),
+    ];
+
+    /// Of a value of an [`Action`].
+    #[must_use]
+    pub fn from_value(value: u64) -> Option<Self> {
+        Self::ALL.iter().map(|(origin, _)| *origin).find(|origin| *origin as u64 == value)
+    }
+}
+
+/// `task` is the process that acted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// What it did.
+    pub op: ActionOp,
+    /// Number of the system call on `x86_64`, 0 where it was none.
+    pub call: u16,
+    /// What the call returned: not negative, or minus the error.
+    pub result: i32,
+    /// Actions that this record stands for: repetitions are held back and told by the next record.
+    pub count: u32,
+    /// The other process; `None` where there is none or it was not found.
+    pub target: Option<Task>,
+    /// By operation.
+    pub values: [u64; 8],
+    /// By operation; empty where there is none.
+    pub texts: [Vec<u8>; 3],
 }
 
 /// Which file activity.

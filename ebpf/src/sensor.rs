@@ -11,6 +11,7 @@ use crate::attach::{Attached, attach, load_iterators, reason};
 use crate::bpffs::PinDir;
 use crate::decode::{decode, kind};
 use crate::defaults::{DEFAULT_ENVIRONMENT, DEFAULT_EXTENSIONS};
+use crate::kernel::{KernelSupport, kernel_support};
 use crate::layout::{ENVIRONMENT_NAME, EXTENSION_MAX, KIND_FILE, KIND_FLOW};
 use crate::objects::{Maps, Objects};
 use crate::record::Record;
@@ -77,17 +78,6 @@ pub struct ProbeState {
     pub attached: bool,
     /// Why not; empty where it is attached.
     pub reason: String,
-}
-
-/// What the running kernel offers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KernelSupport {
-    /// `/sys/kernel/btf/vmlinux` is there.
-    pub btf: bool,
-    /// Active security modules; empty where securityfs is not mounted.
-    pub lsms: Vec<String>,
-    /// `uname -r`.
-    pub release: String,
 }
 
 /// Classes that losses are counted by. The discriminant is the index into the arrays of [`Counters`].
@@ -167,6 +157,7 @@ pub struct Sensor {
     previous: Option<Counters>,
     watches: Watches,
     swept: Instant,
+    rings_swept: Instant,
     forgot: Instant,
     attached: Option<Attached>,
     consumed: [u64; 3],
@@ -177,6 +168,9 @@ pub struct Sensor {
 
 /// How often remembered writers are looked at, see `bpf/writers.h`.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
+
+/// How often sums of io_uring submissions are told, see `bpf/kernel.h`.
+const RINGS_SWEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// How often cached verdicts are thrown away: a directory renamed by a way that no probe sees is judged wrong for so long at most.
 const FORGET_EVERY: Duration = Duration::from_secs(10);
@@ -215,6 +209,7 @@ impl Sensor {
             previous,
             watches: Watches::default(),
             swept: Instant::now(),
+            rings_swept: Instant::now(),
             forgot: Instant::now(),
             attached: Some(attached),
             consumed: [0; 3],
@@ -311,6 +306,7 @@ impl Sensor {
             return;
         }
         self.swept = Instant::now();
+        self.sweep_rings();
         let Some(watch) = &mut self.maps.watch else { return };
         if self.forgot.elapsed() >= FORGET_EVERY {
             self.forgot = Instant::now();
@@ -318,9 +314,19 @@ impl Sensor {
         }
         let writers = watch.state.get(&0, 0).map_or(0, |[_, writers]| writers);
         let Some(sweep) = self.attached.as_ref().and_then(|attached| attached.sweep.as_ref()).filter(|_| writers > 0) else { return };
-        let run = |mut file: File| file.read_to_end(&mut Vec::new());
         if let Err(error) = sweep.open().and_then(run) {
             tracing::warn!(%error, "cannot look for closed files");
+        }
+    }
+
+    fn sweep_rings(&mut self) {
+        if self.rings_swept.elapsed() < RINGS_SWEEP_EVERY {
+            return;
+        }
+        self.rings_swept = Instant::now();
+        let Some(sweep) = self.attached.as_ref().and_then(|attached| attached.ring_sweep.as_ref()) else { return };
+        if let Err(error) = sweep.open().and_then(run) {
+            tracing::warn!(%error, "cannot read the sums of io_uring submissions");
         }
     }
 
@@ -379,6 +385,10 @@ impl Sensor {
     }
 }
 
+fn run(mut sweep: File) -> std::io::Result<usize> {
+    sweep.read_to_end(&mut Vec::new())
+}
+
 fn check(config: &SensorConfig) -> Result<(), SensorError> {
     let misuse = |text: String| Err(SensorError::Misuse(text));
     if !config.ring_bytes.is_power_of_two() || config.ring_bytes < 64 << 10 {
@@ -423,13 +433,4 @@ fn words<const BYTES: usize, const N: usize>(text: &[u8], at_end: bool) -> [u64;
         *word = chunk.try_into().map_or(0, u64::from_ne_bytes);
     }
     out
-}
-
-fn kernel_support() -> KernelSupport {
-    let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    KernelSupport {
-        btf: std::path::Path::new("/sys/kernel/btf/vmlinux").exists(),
-        lsms: text("/sys/kernel/security/lsm").trim().split(',').filter(|name| !name.is_empty()).map(String::from).collect(),
-        release: text("/proc/sys/kernel/osrelease").trim().to_owned(),
-    }
 }

@@ -154,8 +154,8 @@ fn a_terminal_and_its_session_leader_are_told() {
     assert_eq!(told.session_start_boot_ns, sleep.task.parent_start_boot_ns);
     let sleep = sleep.task.pid;
     end(child);
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(sleep).expect("pid")), nix::sys::signal::Signal::SIGKILL)
-        .expect("the sleep that this test started");
+    // The sleep that this test started: the end of the terminal ends it too, where nothing has made it deaf to that.
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(sleep).expect("pid")), nix::sys::signal::Signal::SIGKILL);
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl Pipeline {
     }
 
     /// Of the watch that matched; else by extension.
-    fn asset_class(&self, watch_id: u32, path: &str) -> String {
+    pub(super) fn asset_class(&self, watch_id: u32, path: &str) -> String {
         let rules = self.rules.load();
         if let Some(class) = rules.watch_classes.get(&watch_id) {
             return (*class).to_owned();

@@ -1,5 +1,7 @@
 //! Kernel records in, events out: who did it, in which container, job and role.
 
+mod action;
+mod action_names;
 mod file;
 mod flow;
 mod process;
@@ -120,8 +122,9 @@ impl Pipeline {
         let Record { task, body, time_boot_ns, .. } = record;
         let (actor, activity) = match body {
             Body::Fork(fork) => self.fork(&task, &fork, &mut flags),
-            Body::Exec(exec) => self.exec(&task, *exec, record.flags.contains(RecordFlags::USER_FAULT), &mut flags),
+            Body::Exec(exec) => self.exec(&task, *exec, record.flags, &mut flags),
             Body::Exit(exit) => self.exit(&task, &exit, time_boot_ns, &mut flags),
+            Body::Action(action) => self.action(&task, &action, &mut flags),
             Body::File(file) => {
                 let actor = self.actor(&task, &mut flags);
                 (actor, Activity::File(self.file(*file)))

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use picket_ebpf::record::{Exec, Exit, Fork, Task};
-use picket_event::{Activity, Actor, EventFlags, Job, LaunchType, Namespaces, ProcessActivity, ProcessActivityKind, ProcessMethod, ProcessUid};
+use picket_ebpf::record::{Exec, Exit, Fork, RecordFlags, Task};
+use picket_event::{Activity, Actor, EventFlags, ExeFlags, Job, LaunchType, Namespaces, ProcessActivity, ProcessActivityKind, ProcessMethod, ProcessUid};
 
 use super::{Pipeline, key_of, text};
 use crate::{
@@ -30,7 +30,7 @@ impl Pipeline {
         (actor, Activity::Process(ProcessActivity { kind: ProcessActivityKind::Launch(LaunchType::Fork), process, method: ProcessMethod::None }))
     }
 
-    pub(super) fn exec(&mut self, task: &Task, exec: Exec, faulted: bool, flags: &mut EventFlags) -> (Option<Actor>, Activity) {
+    pub(super) fn exec(&mut self, task: &Task, exec: Exec, told: RecordFlags, flags: &mut EventFlags) -> (Option<Actor>, Activity) {
         let key = key_of(task);
         let mut seen = exec;
         let mut environment: Vec<(String, String)> = pairs(&seen.environment).collect();
@@ -40,12 +40,14 @@ impl Pipeline {
             // An iterator cannot read the memory of another process; `/proc` can.
             complete(&mut seen, &mut environment, found);
         }
-        if faulted && seen.args.is_empty() && !seen.exe_path.is_empty() {
+        if told.contains(RecordFlags::USER_FAULT) && seen.args.is_empty() && !seen.exe_path.is_empty() {
             *flags = flags.union(EventFlags::CMD_LINE_CUT);
         }
         environment.sort();
         let mut entry = self.entry_of(task);
-        entry.image = Arc::new(self.image(task, &seen, environment, entry.parent));
+        let mut image = self.image(task, &seen, environment, entry.parent);
+        image.exe_flags = exe_flags(told);
+        entry.image = Arc::new(image);
         entry.capabilities = seen.capabilities;
         entry.namespaces = Namespaces { mnt: seen.mnt_ns, pid: seen.pid_ns, net: seen.net_ns, user: seen.user_ns };
         entry.tty = Arc::from(text::tty(seen.tty));
@@ -104,6 +106,7 @@ impl Pipeline {
             path,
             exe_inode: exec.exe_inode,
             exe_device: exec.exe_device,
+            exe_flags: ExeFlags::default(),
             cmd_line,
             working_directory: text::text(&exec.cwd),
             environment,
@@ -129,6 +132,11 @@ impl Pipeline {
             _ => own,
         }
     }
+}
+
+fn exe_flags(told: RecordFlags) -> ExeFlags {
+    let pairs = [(RecordFlags::EXE_MEMFD, ExeFlags::MEMFD), (RecordFlags::EXE_DELETED, ExeFlags::DELETED)];
+    pairs.into_iter().filter(|(from, _)| told.contains(*from)).fold(ExeFlags::default(), |flags, (_, to)| flags.union(to))
 }
 
 fn begins_step(job: Option<&Job>, parent: Option<&Job>) -> bool {

@@ -1,7 +1,9 @@
 //! Records in, events out.
 
-use picket_ebpf::record::{Exec, Exit, File, Flow, FlowOp, Fork};
-use picket_event::{Direction, FileActivityKind, LaunchType, NetworkActivityKind, ProcessActivityKind, ProcessRole, Timestamp};
+use picket_ebpf::record::{Action, ActionOp, Exec, Exit, File, Flow, FlowOp, Fork};
+use picket_event::{
+    Direction, FileActivityKind, LaunchType, MemoryActivityKind, NetworkActivityKind, ProcessActivityKind, ProcessMethod, ProcessRole, Timestamp,
+};
 
 use super::*;
 
@@ -228,4 +230,74 @@ fn a_worker_has_the_role_of_its_parent() {
     assert_eq!(run(10, 1, b"python3\0-m\0vllm.entrypoints.openai.api_server\0"), ProcessRole::Server);
     assert_eq!(run(11, 10, b"python3\0-c\0from multiprocessing.spawn import spawn_main; spawn_main()\0--multiprocessing-fork\0"), ProcessRole::Server);
     assert_eq!(run(12, 1, b"python3\0-c\0print(1)\0"), ProcessRole::Other);
+}
+
+fn action(op: ActionOp, values: [u64; 8], target: Option<Task>, text: &str) -> Record {
+    let action = Action { op, call: 117, result: 0, count: 3, target, values, texts: [text.as_bytes().to_vec(), Vec::new(), Vec::new()] };
+    record(70, task(4, 3), Body::Action(Box::new(action)))
+}
+
+#[test]
+fn reaching_for_another_process_names_both() {
+    let mut pipeline = pipeline("");
+    pipeline.event(exec(4, 3, b"gdb\0", 4));
+    pipeline.event(exec(5, 3, b"python3\0serve.py\0", 5));
+    let traced = pipeline.event(action(ActionOp::Ptrace, [16, 0, 0, 0, 0, 0, 0, 0], Some(task(5, 3)), ""));
+    let (activity, target) = process(&traced);
+    assert_eq!((activity.kind, activity.method), (ProcessActivityKind::Open, ProcessMethod::Ptrace));
+    assert_eq!((target.pid, target.cmd_line.as_str()), (BASE + 5, "python3 serve.py"));
+    assert_eq!(traced.actor.unwrap().process.cmd_line, "gdb");
+    let poked = pipeline.event(action(ActionOp::Ptrace, [5, 0, 0, 0, 0, 0, 0, 0], Some(task(5, 3)), ""));
+    assert_eq!(process(&poked).0.kind, ProcessActivityKind::Inject);
+    let asked = pipeline.event(action(ActionOp::Ptrace, [0; 8], Some(task(5, 3)), ""));
+    assert_eq!((process(&asked).1.pid, asked.actor.as_ref().unwrap().process.pid), (BASE + 4, BASE + 5), "the parent reaches for who asks");
+    let opened = pipeline.event(action(ActionOp::ProcOpen, [1, 0, 0, 0, 0, 0, 0, 0], Some(task(5, 3)), "environ"));
+    assert_eq!(process(&opened).0.method, ProcessMethod::ProcEnviron);
+    let read = pipeline.event(action(ActionOp::ReadMemory, [0x1000, 64, 0, 0, 0, 0, 0, 0], Some(task(5, 3)), ""));
+    let Activity::Memory(memory) = &read.activity else { panic!("{read:?}") };
+    assert_eq!((memory.kind, memory.base_address, memory.size_bytes), (MemoryActivityKind::Read, 0x1000, 64));
+    assert_eq!(memory.process.as_ref().unwrap().pid, BASE + 5);
+}
+
+#[test]
+fn ids_that_change_show_who_it_was_and_who_it_is() {
+    let mut pipeline = pipeline("");
+    pipeline.event(exec(4, 3, b"sshd\0", 4));
+    let told = pipeline.event(action(ActionOp::SetIds, [1000 << 32 | 1000, 7 << 32 | 7, 0, 0, 0, 0x3f, 1, 0], None, ""));
+    let (activity, after) = process(&told);
+    assert_eq!((activity.kind, activity.method, after.capabilities), (ProcessActivityKind::SetUserId, ProcessMethod::Setuid, 0x3f));
+    let before = &told.actor.as_ref().unwrap().process;
+    assert_eq!((before.user.uid, before.user.euid, before.user.gid, before.capabilities), (1000, 1000, 7, 0));
+    // Where the kernel does not know who it was, the table does.
+    let mut record = action(ActionOp::SetIds, [0; 8], None, "");
+    record.task.uid = 33;
+    let told = pipeline.event(record);
+    assert_eq!((told.actor.as_ref().unwrap().process.user.uid, process(&told).1.user.uid), (0, 33));
+    assert_eq!(told.actor.as_ref().unwrap().process.capabilities, 0x3f);
+}
+
+#[test]
+fn code_and_kernel_actions_have_their_classes() {
+    let mut pipeline = pipeline("");
+    let mapped = pipeline.event(action(ActionOp::Map, [0x7000, 8192, 7, 0x22, 0, 0, 0, 1], None, ""));
+    let Activity::Memory(memory) = &mapped.activity else { panic!("{mapped:?}") };
+    assert_eq!((memory.kind, memory.permissions.0, memory.process.is_none()), (MemoryActivityKind::Map, 7, true));
+    let library = pipeline.event(action(ActionOp::Map, [0x7000, 8192, 5, 2, 99, 8, 0o100_755 << 32 | 1000, 4], None, "/tmp/x.so"));
+    let Activity::Module(module) = &library.activity else { panic!("{library:?}") };
+    assert_eq!(
+        (module.file.path.as_str(), module.file.inode, module.file.device, module.file.mode, module.file.owner_uid),
+        ("/tmp/x.so", 99, 8, 0o100_755, 1000)
+    );
+    let bpf = pipeline.event(action(ActionOp::BpfLoad, [7, 26, u64::from_ne_bytes([1, 2, 3, 4, 5, 6, 7, 8]), 0, 0, 0, 0, 0], None, "hook"));
+    let Activity::KernelExtension(extension) = &bpf.activity else { panic!("{bpf:?}") };
+    assert_eq!(
+        (extension.name.as_str(), extension.bpf_type.as_str(), extension.bpf_tag.as_str(), extension.bpf_id),
+        ("hook", "tracing", "0102030405060708", 7)
+    );
+    let ring = pipeline.event(action(ActionOp::RingSubmit, [28, 0, 0, 0, 0, 0, 0, 0], None, ""));
+    let Activity::Kernel(kernel) = &ring.activity else { panic!("{ring:?}") };
+    assert_eq!((kernel.operation.as_str(), kernel.detail.as_str(), kernel.count), ("io_uring", "OPENAT2", 3));
+    let stopped = pipeline.event(action(ActionOp::Signal, [19, 0, 0, 0, 0, 0, 0, 0], Some(task(9, 1)), ""));
+    let Activity::Kernel(kernel) = &stopped.activity else { panic!("{stopped:?}") };
+    assert_eq!((kernel.operation.as_str(), kernel.detail.as_str(), kernel.process.as_ref().map(|process| process.pid)), ("kill", "SIGSTOP", Some(BASE + 9)));
 }

@@ -13,6 +13,11 @@ use picket_ebpf::{Sensor, SensorConfig, WatchSpec};
 /// Longer than any record takes on a loaded machine; reached only by a failing test.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// [`PATIENCE`], or what an emulated machine needs.
+fn patience() -> Duration {
+    std::env::var("PICKET_TEST_PATIENCE_SECONDS").ok().and_then(|text| text.parse().ok()).map_or(PATIENCE, Duration::from_secs)
+}
+
 pub(crate) struct Rig {
     sensor: MutexGuard<'static, Sensor>,
 }
@@ -61,7 +66,7 @@ impl Rig {
     /// Records as they come, until `enough` of them are there; all that came are returned.
     pub(crate) fn until(&mut self, enough: impl Fn(&[Record]) -> bool) -> Vec<Record> {
         let mut records = Vec::new();
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         while !enough(&records) {
             assert!(Instant::now() < end, "what was waited for did not come; there were {} records, the last: {:#?}", records.len(), records.last());
             if self.sensor.drain(&mut |record| records.push(record), 1 << 20).records == 0 {
