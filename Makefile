@@ -1,5 +1,5 @@
 # The one entry point. Every target is one line; what it does stands in scripts/ or xtask/. CI calls the same targets.
-.PHONY: help up down status build test bench fuzz fmt lint check-deps figures
+.PHONY: help up down status build test test-kernels bench fuzz fmt lint check-deps figures
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
@@ -15,6 +15,8 @@ build: ## Build every program, unoptimised but for the dependencies
 	@scripts/build.sh
 test: ## Everything that must pass, from a fresh clone; names what it skipped and why
 	@scripts/test.sh
+test-kernels: ## The probe tests inside guests with Debian's kernels, where virtualisation allows [ONLY=6.12] [PICKET_EMULATE=1]
+	@ONLY='$(ONLY)' scripts/test-kernels.sh
 bench: ## Take the figures, beside their peers, one JSON object a figure [ONLY=name] [PROFILE=release]
 	@ONLY='$(ONLY)' PROFILE='$(PROFILE)' scripts/bench.sh
 fuzz: ## Fuzz every parser from the corpus [ONLY=target] [SECONDS=60 each]
