@@ -154,7 +154,7 @@ fn bytes_an_event(lake: &Lake) -> f64 {
 }
 
 /// The questions, in SQL that DuckDB understands too.
-fn questions(process: &str, tree: &str) -> Vec<(&'static str, String)> {
+fn questions(process: &str, tree: &str, digest: &str) -> Vec<(&'static str, String)> {
     let uid = device(7).uid;
     vec![
         ("count_by_day_and_class", "SELECT day, class_uid, count(*) FROM events GROUP BY 1, 2 ORDER BY 1, 2".into()),
@@ -162,6 +162,7 @@ fn questions(process: &str, tree: &str) -> Vec<(&'static str, String)> {
             "top_20_processes_of_a_day",
             "SELECT actor_process_name, count(*) AS n FROM events WHERE day = '2026-11-23' GROUP BY 1 ORDER BY n DESC LIMIT 20".into(),
         ),
+        ("needle_digest", format!("SELECT time, device_hostname, actor_process_cmd_line, file_path FROM events WHERE file_hash_sha256 = '{digest}'")),
         ("needle_process", format!("SELECT count(*) FROM events WHERE process_uid = '{process}'")),
         ("needle_absent", "SELECT count(*) FROM events WHERE file_hash_sha256 = '0000000000000000000000000000000000000000000000000000000000000000'".into()),
         ("address_either_end", "SELECT count(*) FROM events WHERE src_endpoint_ip = '10.1.0.7' OR dst_endpoint_ip = '10.1.0.7'".into()),
@@ -281,7 +282,13 @@ async fn main() {
     )
     .await
     .unwrap();
-    let questions = questions(one[0][0].as_str().unwrap(), one[0][1].as_str().unwrap());
+    let rare = table(
+        &lake,
+        "SELECT file_hash_sha256 FROM events WHERE file_hash_sha256 IS NOT NULL AND device_uid > '01900000-0000-7000-8000-000000000010' GROUP BY 1 HAVING count(*) < 20 ORDER BY 1 LIMIT 1",
+    )
+    .await
+    .unwrap();
+    let questions = questions(one[0][0].as_str().unwrap(), one[0][1].as_str().unwrap(), rare[0][0].as_str().unwrap());
     lake.shutdown().await;
     ask(&dir, "fresh", &questions).await;
     let lake = Lake::open(config(&dir)).unwrap();

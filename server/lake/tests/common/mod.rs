@@ -16,7 +16,7 @@ use bytes::Bytes;
 use picket_event::{
     Access, Activity, Actor, Container, Device, DeviceUid, Direction, Endpoint, Event, EventFlags, File, FileActivityKind, FileSystemActivity, Job, LaunchType,
     NetworkActivity, NetworkActivityKind, ParentProcess, Process, ProcessActivity, ProcessActivityKind, ProcessMethod, ProcessRole, ProcessUid, Severity,
-    SpoolUid, StoredEvent, Timestamp, Transport, User,
+    Sha256, SpoolUid, StoredEvent, Timestamp, Transport, User,
 };
 use picket_lake::{Appended, Batch, Lake, LakeConfig, LakeError, QueryLimits, Retention};
 use uuid::Uuid;
@@ -106,6 +106,14 @@ fn process(device: u64, slot: u64, now: i64) -> Process {
     }
 }
 
+fn digest(content: u64) -> Sha256 {
+    let mut bytes = [0; 32];
+    for (word, part) in (0..).zip(bytes.as_chunks_mut::<8>().0) {
+        *part = mix(content ^ mix(word)).to_be_bytes();
+    }
+    Sha256(bytes)
+}
+
 /// Event `seq` of device `number` at a time.
 pub(crate) fn event(number: u64, seq: u64, time: i64) -> Event {
     let roll = mix(number.wrapping_mul(1_000_003).wrapping_add(seq));
@@ -120,18 +128,20 @@ pub(crate) fn event(number: u64, seq: u64, time: i64) -> Event {
                 FileActivityKind::Create,
                 FileActivityKind::Delete,
             ][(roll >> 8) as usize % 6];
+            let (set, shard) = (heavy_tail(roll >> 5, 40), heavy_tail(roll >> 3, 20_000));
             Activity::File(FileSystemActivity::new(
                 kind,
                 Access::READ,
                 File {
-                    path: format!("/data/set-{}/shard-{:05}.safetensors", heavy_tail(roll >> 5, 40), heavy_tail(roll >> 3, 20_000)),
+                    path: format!("/data/set-{set}/shard-{shard:05}.safetensors"),
                     inode: mix(roll >> 9) % 5_000_000,
                     device: 259 << 20,
                     size_bytes: Some(mix(roll >> 7) % 5_000_000_000),
                     mode: 0o100_644,
                     owner_uid: 1_000,
                     asset_class: "dataset".into(),
-                    sha256: None,
+                    // Scanned when it was written.
+                    sha256: (kind == FileActivityKind::Update).then(|| digest(set << 32 | shard)),
                 },
             ))
         }
