@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -228,7 +228,7 @@ fn ctrl_c_leaves_a_partial_result_that_says_so() {
         fs::File::create(folder.path().join(format!("{number}.bin"))).unwrap().set_len(16 << 30).unwrap();
     }
     write(folder.path(), "0.a.pkl", EVIL);
-    let child = Command::new(env!("CARGO_BIN_EXE_picketctl"))
+    let mut child = Command::new(env!("CARGO_BIN_EXE_picketctl"))
         .args(["scan", "--digest", "--threads", "1", "--format", "json"])
         .arg(folder.path())
         .stdin(Stdio::null())
@@ -236,11 +236,14 @@ fn ctrl_c_leaves_a_partial_result_that_says_so() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    // The first report is there: the scan has begun, and its answer to the signal stands.
+    let mut reports = BufReader::new(child.stdout.take().unwrap());
+    let mut text = String::new();
+    reports.read_line(&mut text).unwrap();
     let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
+    reports.read_to_string(&mut text).unwrap();
     let ran = child.wait_with_output().unwrap();
-    let text = String::from_utf8(ran.stdout).unwrap();
     let files: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(files.len(), 5, "{text}");
     assert!(files.iter().any(|file| file["incomplete"][0] == "the scan was stopped before this file"), "{text}");
