@@ -35,6 +35,10 @@ fn line(record: &Record) -> String {
         Body::Fork(fork) => format!("fork {}", fork.child_pid),
         Body::Exec(exec) => format!("exec {} in {}: {}", text(&exec.exe_path), text(&exec.cwd), text(&exec.args).replace('\0', " ")),
         Body::Exit(exit) => format!("exit {}", exit.code),
+        Body::Action(action) => {
+            let target = action.target.as_ref().map_or(0, |target| target.pid);
+            format!("{:?} call {} result {} count {} target {target}", action.op, action.call, action.result, action.count)
+        }
         Body::File(file) => format!(
             "{:?} {} {} watch {} created {} size {} flags {}",
             file.op,
