@@ -51,12 +51,13 @@ pub struct Rest<'a> {
     pub(crate) cpu: Option<u32>,
     /// The whole body of a class that is rare enough to repeat what its columns say.
     #[serde(rename = "b", skip_serializing_if = "Option::is_none")]
-    pub(crate) body: Option<Body<'a>>,
+    pub(crate) body: Option<Box<Body<'a>>>,
 }
 
 /// A body as a whole.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "always behind a box")]
 pub(crate) enum Body<'a> {
     Memory(Cow<'a, MemoryActivity>),
     Module(Cow<'a, ModuleActivity>),
@@ -138,15 +139,15 @@ impl<'a> Rest<'a> {
             }
             Activity::Loss(loss) => rest.cpu = loss.cpu,
             Activity::Sensor(state) => rest.report = Some(Cow::Borrowed(&state.report)),
-            Activity::Memory(body) => rest.body = Some(Body::Memory(Cow::Borrowed(body))),
-            Activity::Module(body) => rest.body = Some(Body::Module(Cow::Borrowed(body))),
-            Activity::KernelExtension(body) => rest.body = Some(Body::KernelExtension(Cow::Borrowed(body))),
-            Activity::Kernel(body) => rest.body = Some(Body::Kernel(Cow::Borrowed(body))),
-            Activity::Dns(body) => rest.body = Some(Body::Dns(Cow::Borrowed(body))),
-            Activity::Scan(body) => rest.body = Some(Body::Scan(Cow::Borrowed(body))),
-            Activity::Finding(body) => rest.body = Some(Body::Finding(Cow::Borrowed(body))),
-            Activity::Compliance(body) => rest.body = Some(Body::Compliance(Cow::Borrowed(body))),
-            Activity::Gpu(body) => rest.body = Some(Body::Gpu(Cow::Borrowed(body))),
+            Activity::Memory(body) => rest.body = Some(Box::new(Body::Memory(Cow::Borrowed(body)))),
+            Activity::Module(body) => rest.body = Some(Box::new(Body::Module(Cow::Borrowed(body)))),
+            Activity::KernelExtension(body) => rest.body = Some(Box::new(Body::KernelExtension(Cow::Borrowed(body)))),
+            Activity::Kernel(body) => rest.body = Some(Box::new(Body::Kernel(Cow::Borrowed(body)))),
+            Activity::Dns(body) => rest.body = Some(Box::new(Body::Dns(Cow::Borrowed(body)))),
+            Activity::Scan(body) => rest.body = Some(Box::new(Body::Scan(Cow::Borrowed(body)))),
+            Activity::Finding(body) => rest.body = Some(Box::new(Body::Finding(Cow::Borrowed(body)))),
+            Activity::Compliance(body) => rest.body = Some(Box::new(Body::Compliance(Cow::Borrowed(body)))),
+            Activity::Gpu(body) => rest.body = Some(Box::new(Body::Gpu(Cow::Borrowed(body)))),
         }
         rest
     }

@@ -36,7 +36,7 @@ fn refused<T>(why: impl Into<String>) -> Result<T, SigningError> {
 impl<'c> Certificate<'c> {
     pub(crate) fn parse(der: &'c [u8]) -> Result<Self, SigningError> {
         match X509Certificate::from_der(der) {
-            Ok((rest, parsed)) if rest.is_empty() => Ok(Self { der, parsed }),
+            Ok(([], parsed)) => Ok(Self { der, parsed }),
             _ => Err(SigningError::Bundle("a certificate cannot be parsed".to_owned())),
         }
     }
