@@ -183,7 +183,7 @@ fn tracing_another_process_names_it() {
     assert_eq!((refused.result, refused.values[0], refused.target.expect("a target").pid), (-1, 0x4206, pid));
     nobody.end();
     // And one that asks for it.
-    assert_eq!(actor.does("pid=os.fork()\nif pid==0:\n call(101,0,0,0,0); os._exit(0)\nelse:\n os.waitpid(pid,0); say(pid)").parse::<u32>().is_ok(), true);
+    assert!(actor.does("pid=os.fork()\nif pid==0:\n call(101,0,0,0,0); os._exit(0)\nelse:\n os.waitpid(pid,0); say(pid)").parse::<u32>().is_ok());
     let (asked, request) = rig.first(|record| match &record.body {
         Body::Action(action) if action.op == ActionOp::Ptrace && action.values[0] == 0 => Some((record.clone(), (**action).clone())),
         _ => None,
@@ -551,10 +551,7 @@ fn a_step_of_the_clock_is_told_and_a_reading_is_not() {
     let mut actor = Actor::start();
     rig.clear();
     // To the time it is: no other test is disturbed.
-    assert_eq!(
-        actor.does("x=ctypes.create_string_buffer(256); call(159,ctypes.addressof(x)); t=time.time(); time.clock_settime(0,t); say(int(t))").is_empty(),
-        false
-    );
+    assert!(!actor.does("x=ctypes.create_string_buffer(256); call(159,ctypes.addressof(x)); t=time.time(); time.clock_settime(0,t); say(int(t))").is_empty());
     let (record, told) = rig.first(|record| match &record.body {
         Body::Action(action) if record.task.pid == actor.pid() && matches!(action.op, ActionOp::ClockSet | ActionOp::ClockStep) => {
             Some((record.clone(), (**action).clone()))
