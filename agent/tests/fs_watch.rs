@@ -1,7 +1,5 @@
 //! `picket-agent run --stdout` without the kernel's probes.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::{
     io::{BufRead, BufReader},
     process::{Command, Stdio},

@@ -81,12 +81,13 @@ fn event(number: u32) -> Event {
         mode: 0o100_644,
         owner_uid: 1000,
         asset_class: String::from("dataset"),
+        sha256: None,
     };
     Event {
         time: Timestamp(1_760_000_100_000_000_000 + i64::from(number) * 1_234_567),
         severity: Severity::Informational,
         flags: EventFlags::default(),
         actor: Some(Actor { process }),
-        activity: Activity::File(FileSystemActivity { kind: FileActivityKind::Open, access: Access::READ, file, file_result: None }),
+        activity: Activity::File(FileSystemActivity::new(FileActivityKind::Open, Access::READ, file)),
     }
 }

@@ -283,7 +283,7 @@ mod tests {
                     *paths.entry(file.file.path).or_default() += 1;
                 }
                 Activity::Network(_) => counts[2] += 1,
-                Activity::Loss(_) | Activity::Sensor(_) => panic!("the generator makes only host activity"),
+                _ => panic!("the generator makes only these three"),
             }
         }
         assert!(counts.iter().all(|count| *count > 4_000), "{counts:?}");

@@ -111,10 +111,10 @@ fn nothing_that_is_made_in_a_new_folder_is_missed() {
     let end = Instant::now() + PATIENCE;
     while !expected.is_empty() {
         assert!(Instant::now() < end, "never told: {expected:?}");
-        if let Activity::File(activity) = rig.next().activity {
-            if activity.kind == FileActivityKind::Create {
-                expected.remove(Path::new(&activity.file.path));
-            }
+        if let Activity::File(activity) = rig.next().activity
+            && activity.kind == FileActivityKind::Create
+        {
+            expected.remove(Path::new(&activity.file.path));
         }
     }
     // And afterwards they are watched.

@@ -83,5 +83,5 @@ fn newest_schema(table: &Path) -> String {
         .iter()
         .filter(|entry| entry.extension().is_some_and(|extension| extension == "json"))
         .flat_map(|entry| fs::read_to_string(entry).unwrap().lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>());
-    actions.filter_map(|action| action["metaData"]["schemaString"].as_str().map(str::to_owned)).last().unwrap()
+    actions.filter_map(|action| action["metaData"]["schemaString"].as_str().map(str::to_owned)).next_back().unwrap()
 }
