@@ -33,6 +33,7 @@ use crate::{
     posture::PostureWatch,
     privileges,
     reload::{Reload, file_hash},
+    scan::{self, Launcher, ScanStatus, ScanThread},
     spooler::Spooler,
     start::{self, Loaded, Running},
     state::{AgentState, ConfigState, cpus},
@@ -61,6 +62,7 @@ struct Agent {
     running: Running,
     spooler: JoinHandle<bool>,
     beats: Arc<Beats>,
+    scans: Option<ScanThread>,
     /// The agent's own events; dropped before the spooler can end.
     events: SyncSender<Chunk>,
     reload: Option<ConfigWatch>,
@@ -77,8 +79,9 @@ pub(crate) fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let loaded = Loaded::new(&config, true)?;
     tracing::info!(took_ms = begin.elapsed().as_millis(), "the sensor is loaded");
     let first = first_events(&loaded, &config, &recovery, &boot);
+    let launcher = scan::launch(&config);
     privileges::drop_unneeded()?;
-    let agent = start(config, file, boot, spool, &recovery, loaded, first)?;
+    let agent = start(config, file, boot, spool, &recovery, (loaded, launcher), first)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("agent").enable_all().build()?;
     let result = runtime.block_on(serve(agent));
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -105,7 +108,15 @@ fn first_events(loaded: &Loaded, config: &Config, recovery: &Recovery, boot: &Bo
     events
 }
 
-fn start(config: Config, file: Option<PathBuf>, boot: Boot, spool: Spool, recovery: &Recovery, loaded: Loaded, first: Vec<Event>) -> anyhow::Result<Agent> {
+fn start(
+    config: Config,
+    file: Option<PathBuf>,
+    boot: Boot,
+    spool: Spool,
+    recovery: &Recovery,
+    (loaded, launcher): (Loaded, Option<Launcher>),
+    first: Vec<Event>,
+) -> anyhow::Result<Agent> {
     let (ledger, beats) = (Arc::<LossLedger>::default(), Arc::<Beats>::default());
     let (synced, _) = watch::channel(spool.state().synced_seq);
     let mut spooler = Spooler::new(spool.clone(), Arc::clone(&ledger), boot.bytes(), synced.clone(), Arc::clone(&beats)).context("start the encoder")?;
@@ -116,13 +127,20 @@ fn start(config: Config, file: Option<PathBuf>, boot: Boot, spool: Spool, recove
     }
     let (snapshot, rules, watch_ids) = (Arc::clone(&loaded.snapshot), Arc::clone(&loaded.rules), loaded.watch_ids.clone());
     let (events, chunks) = mpsc::sync_channel(CHUNKS_MAX);
-    let running = start::start(loaded, &config, boot.clone(), &ledger, events.clone(), Arc::clone(&beats))?;
+    let (shared, scan_status) = (Arc::new(ArcSwap::from_pointee(config)), Arc::<ScanStatus>::default());
+    let config = shared.load_full();
+    let scans = match launcher {
+        Some(launcher) => Some(scan::start(launcher, Arc::clone(&shared), &ledger, events.clone(), Arc::clone(&scan_status)).context("start the scan thread")?),
+        None => None,
+    };
+    let intake = scans.as_ref().map(|scans| scans.intake.clone());
+    let running = start::start(loaded, &config, boot.clone(), &ledger, events.clone(), Arc::clone(&beats), intake)?;
     let spooler = std::thread::Builder::new().name("spooler".to_owned()).spawn(move || spooler.run(&chunks, "asked to stop"))?;
     let config_state = file.as_ref().map(|file| ConfigState { file: file.display().to_string(), hash: file_hash(file), ..ConfigState::default() });
     let state = Arc::new(AgentState {
         boot,
         started: Instant::now(),
-        config: Arc::new(ArcSwap::from_pointee(config)),
+        config: shared,
         config_state: ArcSwap::from_pointee(config_state.unwrap_or_default()),
         snapshot,
         spool,
@@ -132,6 +150,8 @@ fn start(config: Config, file: Option<PathBuf>, boot: Boot, spool: Spool, recove
         usage: ArcSwap::from_pointee(Usage::default()),
         link: LinkStatus::default(),
         gpus: SharedGpus::default(),
+        scan: scan_status,
+        scans: scans.as_ref().map(|scans| scans.intake.clone()),
     });
     let side = SideWatches {
         _gpu: GpuWatch::start(&state.config.load().gpu, Arc::clone(&state.gpus), events.clone()).context("start the GPU thread")?,
@@ -148,7 +168,7 @@ fn start(config: Config, file: Option<PathBuf>, boot: Boot, spool: Spool, recove
         }
         None => None,
     };
-    Ok(Agent { state, running, spooler, beats, events, reload, side, synced })
+    Ok(Agent { state, running, spooler, beats, scans, events, reload, side, synced })
 }
 
 async fn serve(agent: Agent) -> anyhow::Result<()> {
@@ -207,16 +227,17 @@ async fn serve(agent: Agent) -> anyhow::Result<()> {
 /// Ends the threads in the order of the events. True where everything is stored and told.
 async fn finish(agent: Agent) -> anyhow::Result<bool> {
     tokio::task::spawn_blocking(move || {
-        let Agent { running, spooler, events, reload, side, .. } = agent;
+        let Agent { running, spooler, scans, events, reload, side, .. } = agent;
         // These threads hold a sender too and end with their guards.
         drop(reload);
         drop(side);
         drop(events);
         let source = running.source.stop();
         let worker = running.worker.join();
+        let scans = scans.map_or(Ok(()), ScanThread::stop);
         let clean = spooler.join();
-        match (source, worker, clean) {
-            (Ok(()), Ok(()), Ok(clean)) => Ok(clean),
+        match (source, worker, scans, clean) {
+            (Ok(()), Ok(()), Ok(()), Ok(clean)) => Ok(clean),
             _ => anyhow::bail!("a thread of the agent panicked: see the log"),
         }
     })

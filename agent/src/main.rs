@@ -23,6 +23,7 @@ mod process_table;
 mod queue;
 mod reload;
 mod run_stdout;
+mod scan;
 mod sensor;
 mod side;
 mod source;

@@ -46,7 +46,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     let ledger = Arc::<LossLedger>::default();
     let (sink, events) = mpsc::sync_channel(CHUNKS_MAX);
     let gpu = GpuWatch::start(&config.gpu, SharedGpus::default(), sink.clone())?;
-    let running = start::start(loaded, config, boot, &ledger, sink, Arc::default())?;
+    let running = start::start(loaded, config, boot, &ledger, sink, Arc::default(), None)?;
     let (ended, end) = mpsc::channel();
     let by_signal = ended.clone();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {

@@ -16,6 +16,7 @@ use crate::{
     loss::LossLedger,
     pipeline::{Chunk, Pipeline, Rules, Shedding, Worker, WorkerCounters},
     queue::{Batch, queue},
+    scan::Intake,
     sensor::SharedSnapshot,
     source::{Parts, Source, SourceThread},
     supervisor::Beats,
@@ -66,6 +67,7 @@ pub(crate) fn start(
     ledger: &Arc<LossLedger>,
     sink: SyncSender<Chunk>,
     beats: Arc<Beats>,
+    scans: Option<Intake>,
 ) -> anyhow::Result<Running> {
     let Loaded { mut source, snapshot, rules, .. } = loaded;
     let (sender, receiver) = queue(config.sensor.queue_bytes_max);
@@ -79,6 +81,7 @@ pub(crate) fn start(
         ledger: Arc::clone(ledger),
         shedding: Arc::clone(&shedding),
         counters: Arc::clone(&counters),
+        scans,
     };
     let worker = std::thread::Builder::new().name("pipeline".to_owned()).spawn(move || worker.run())?;
     let interval = Duration::from_millis(config.sensor.drain_interval_ms);

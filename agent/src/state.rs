@@ -19,6 +19,7 @@ use crate::{
     inventory,
     loss::LossLedger,
     pipeline::{Shedding, WorkerCounters},
+    scan::{Intake, ScanStatus},
     sensor::SharedSnapshot,
     uplink::{LinkStatus, Reports},
 };
@@ -49,6 +50,9 @@ pub(crate) struct AgentState {
     pub(crate) usage: ArcSwap<Usage>,
     pub(crate) link: LinkStatus,
     pub(crate) gpus: SharedGpus,
+    pub(crate) scan: Arc<ScanStatus>,
+    /// Absent where nothing is scanned.
+    pub(crate) scans: Option<Intake>,
 }
 
 impl AgentState {
@@ -81,6 +85,7 @@ impl AgentState {
                 "memory_bytes_max": config.budget.memory_bytes_max, "shedding_level": self.shedding.level(),
             },
             "gpu": self.gpus.load().json(),
+            "scan": self.scan.json(),
             "config": { "file": config_state.file, "hash": config_state.hash, "restart_needed": config_state.restart_needed, "error": config_state.error },
         })
     }
@@ -124,5 +129,10 @@ impl Reports for AgentState {
             capabilities: Some(self.capabilities()),
             config_hash: self.config_state.load().hash.clone(),
         }
+    }
+
+    fn scan(&self, command: &str, paths: &[String]) -> Result<(), String> {
+        let scans = self.scans.as_ref().ok_or_else(|| "this agent scans nothing: picket-scanner is switched off or missing".to_owned())?;
+        scans.command(command, paths)
     }
 }

@@ -64,6 +64,9 @@ pub(crate) enum Command {
     /// Models on this machine: their signatures and their bills of materials
     #[command(subcommand)]
     Assets(Assets),
+    /// Scans on hosts
+    #[command(subcommand)]
+    Scans(Scans),
     /// The server itself
     #[command(subcommand)]
     Server(Server),
@@ -221,6 +224,19 @@ pub(crate) enum Tokens {
     Revoke {
         /// Id of the token
         id: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Scans {
+    /// Have a connected host judge files and folders; the id of the command on stdout
+    Start {
+        /// Device uid or a unique host name
+        #[arg(long, value_name = "HOST")]
+        host: String,
+        /// Absolute paths on that host
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<String>,
     },
 }
 

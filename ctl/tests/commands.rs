@@ -240,6 +240,8 @@ fn one_host_shows_what_it_cannot_see_and_why() {
         assert!(text.contains(part), "{part} in {text}");
     }
     user.run(&["hosts", "refresh", "gpu01"]).good();
+    user.run(&["scans", "start", "--host", "gpu01", "/srv/models", "/data"]).good();
+    assert!(double.calls().contains(&"Hosts/Scan gpu01 /srv/models,/data".to_owned()));
     assert!(double.calls().contains(&"Hosts/Refresh gpu01".to_owned()));
     let ran = user.run(&["hosts", "show", "gpu99"]);
     assert_eq!((ran.code, ran.text.as_str()), (3, ""), "{}", ran.errors);

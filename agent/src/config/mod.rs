@@ -2,6 +2,7 @@
 
 mod error;
 mod reload;
+mod scan;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use serde::Deserialize;
 
 pub(crate) use error::ConfigError;
 pub(crate) use reload::{ConfigWatch, watch};
+pub(crate) use scan::ScanConfig;
 pub(crate) use values::{AssetClass, Backend};
 
 /// A configuration larger than this is a mistake (a log file passed as one).
@@ -37,6 +39,7 @@ pub(crate) struct Config {
     pub(crate) budget: BudgetConfig,
     pub(crate) posture: PostureConfig,
     pub(crate) gpu: GpuConfig,
+    pub(crate) scan: ScanConfig,
 }
 
 /// Where events go.
@@ -164,6 +167,7 @@ impl Default for Config {
             budget: BudgetConfig::default(),
             posture: PostureConfig::default(),
             gpu: GpuConfig::default(),
+            scan: ScanConfig::default(),
         }
     }
 }
@@ -298,6 +302,8 @@ impl Config {
         compare("gpu", self.gpu == new.gpu);
         compare("posture", self.posture == new.posture);
         compare("server", self.server == new.server);
+        let started = |scan: &ScanConfig| (scan.enabled, scan.program.clone(), scan.yara.clone());
+        compare("scan", started(&self.scan) == started(&new.scan));
         needed
     }
 }

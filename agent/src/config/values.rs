@@ -16,6 +16,11 @@ pub(crate) enum AssetClass {
 }
 
 impl AssetClass {
+    /// What the scanner has parsers for; a tree of credentials or of code is watched, and not read whole once a day.
+    pub(crate) const fn holds_artifacts(self) -> bool {
+        matches!(self, Self::Model | Self::Dataset | Self::Registry)
+    }
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Model => "model",
@@ -46,6 +51,11 @@ pub(super) fn absolute_path<'de, D: Deserializer<'de>>(from: D) -> Result<PathBu
 
 pub(super) fn optional_path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
     absolute_path(from).map(Some)
+}
+
+pub(super) fn absolute_paths<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Error> {
+    let paths = Vec::<PathBuf>::deserialize(from)?;
+    if paths.iter().all(|path| path.is_absolute()) { Ok(paths) } else { Err(D::Error::custom("must be absolute paths")) }
 }
 
 pub(super) fn server_url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<url::Url>, D::Error> {
@@ -100,6 +110,26 @@ pub(super) fn memory_bytes_max<'de, D: Deserializer<'de>>(from: D) -> Result<u64
 
 pub(super) fn percent<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     within(from, 0.0..=100.0)
+}
+
+pub(super) fn quiet_ms<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    within(from, 10..=600_000)
+}
+
+pub(super) fn scan_seconds<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    within(from, 1..=3_600)
+}
+
+pub(super) fn cpu_percent<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    within(from, 1.0..=100.0)
+}
+
+pub(super) fn bytes_per_second<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    within(from, 1 << 20..=1 << 40)
+}
+
+pub(super) fn rescan_hours<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    within(from, 0..=8_760)
 }
 
 pub(super) fn extensions<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {

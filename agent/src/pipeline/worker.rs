@@ -11,6 +11,7 @@ use crate::{
     boot::{boot_now_ns, wall_now},
     loss::{LossLedger, Pending, RECORD_CLASSES},
     queue::{QueueReceiver, record_class},
+    scan::Intake,
 };
 
 /// Events handed on at once: enough to amortise the hand-over, few enough to bound what waits.
@@ -43,6 +44,8 @@ pub(crate) struct Worker {
     pub(crate) ledger: Arc<LossLedger>,
     pub(crate) shedding: Arc<Shedding>,
     pub(crate) counters: Arc<WorkerCounters>,
+    /// Where artifacts are scanned.
+    pub(crate) scans: Option<Intake>,
 }
 
 impl Worker {
@@ -61,7 +64,11 @@ impl Worker {
                     }
                     continue;
                 }
-                chunk.push(Numbered { event: self.pipeline.event(record), produced: batch.produced.then_some(class) });
+                let event = self.pipeline.event(record);
+                if let Some(scans) = &self.scans {
+                    scans.offer(&event);
+                }
+                chunk.push(Numbered { event, produced: batch.produced.then_some(class) });
                 if chunk.len() >= CHUNK_EVENTS_MAX && !self.hand_on(std::mem::take(&mut chunk)) {
                     return;
                 }

@@ -40,6 +40,8 @@ pub(crate) trait Reports: Send + Sync + 'static {
     fn host(&self) -> v1::Host;
     fn capabilities(&self) -> v1::CapabilityReport;
     fn heartbeat(&self) -> v1::Heartbeat;
+    /// Takes up a scan that the server asked for, or says why not.
+    fn scan(&self, command: &str, paths: &[String]) -> Result<(), String>;
 }
 
 /// See the module.

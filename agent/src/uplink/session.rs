@@ -308,7 +308,7 @@ impl<R: Reports> Session<'_, R> {
             }
             Some(Down::Command(command)) => {
                 let reports = &self.uplink.reports;
-                let result = commands.run(command, wall_now(), || (reports.host(), reports.capabilities()));
+                let result = commands.run(command, wall_now(), || (reports.host(), reports.capabilities()), |id, paths| reports.scan(id, paths));
                 self.up.try_send(AgentMessage { message: Some(Up::Result(result)) }).map_err(|_| self.failed("the server does not read".to_owned()))
             }
             Some(Down::Welcome(_)) => Err(self.failed("the server sent a second Welcome".to_owned())),

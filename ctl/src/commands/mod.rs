@@ -9,6 +9,7 @@ mod interrupt;
 mod manifest;
 mod reference;
 pub(crate) mod scan;
+mod scans;
 mod server;
 mod sign_in;
 mod sql;
@@ -34,6 +35,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), CtlError> {
         Command::Tokens(command) => tokens::run(command, context, output).await,
         // Answered before anything for a server is set up.
         Command::Scan(_) | Command::Assets(_) => Ok(()),
+        Command::Scans(command) => scans::run(command, context, output).await,
         Command::Server(command) => server::run(&command, context, output).await,
         Command::Audit { limit } => server::audit(limit, context, output).await,
         Command::Completion { shell } => reference::completion(shell),

@@ -231,6 +231,12 @@ impl hosts_server::Hosts for Api {
         self.host(&request.get_ref().host).map(Response::new)
     }
 
+    async fn scan(&self, request: Request<v1::ScanHostRequest>) -> Answer<v1::ScanHostResponse> {
+        let asked = request.get_ref();
+        self.called(&request, format!("Hosts/Scan {} {}", asked.host, asked.paths.join(",")))?;
+        self.host(&asked.host).map(|_| Response::new(v1::ScanHostResponse { command_uid: "command-1".to_owned() }))
+    }
+
     async fn refusals(&self, request: Request<v1::RefusalsRequest>) -> Answer<v1::RefusalsResponse> {
         self.called(&request, format!("Hosts/Refusals {}", request.get_ref().limit))?;
         let refusal = v1::Refusal {

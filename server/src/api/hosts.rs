@@ -7,7 +7,7 @@ use picket_proto::{
     ServiceError,
     v1::{
         HostView, ListHostsRequest, ListHostsResponse, RefreshHostRequest, Refusal, RefusalsRequest, RefusalsResponse, RevokeHostRequest, RevokeHostResponse,
-        ShowHostRequest, host_view::State, hosts_server::Hosts,
+        ScanHostRequest, ScanHostResponse, ScanPaths, ShowHostRequest, command::Action, command_result, host_view::State, hosts_server::Hosts,
     },
 };
 use prost::Message;
@@ -26,6 +26,8 @@ use crate::{
 const SILENT_AFTER_NS: i64 = 30_000_000_000;
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(10);
 const REASON_CHARS_MAX: usize = 256;
+const SCAN_PATHS_MAX: usize = 32;
+const SCAN_PATH_BYTES_MAX: usize = 4_096;
 const REFUSALS_DEFAULT: u32 = 100;
 const REFUSALS_MAX: u32 = 10_000;
 
@@ -65,13 +67,30 @@ impl Hosts for HostsService {
         let call = Call::of(&request)?;
         let row = self.0.device_row(&request.into_inner().host, &call).await?;
         let device = parse_uid(&row)?;
-        self.0.fleet.refresh(device, REFRESH_TIMEOUT).await.map_err(|problem| match problem {
-            CommandError::NotConnected => ServiceError::Unavailable("the host is not connected".to_owned()),
-            CommandError::NoAnswer => ServiceError::DeadlineExceeded("the host did not answer within 10 s".to_owned()),
-            CommandError::Busy => ServiceError::ResourceExhausted("too many commands wait for this host".to_owned()),
-        })?;
+        self.0.fleet.refresh(device, REFRESH_TIMEOUT).await.map_err(unanswered)?;
         let row = self.0.device_row(&row.uid, &call).await?;
         Ok(Response::new(self.0.host_view(row)?))
+    }
+
+    async fn scan(&self, request: Request<ScanHostRequest>) -> Result<Response<ScanHostResponse>, Status> {
+        let call = Call::of(&request)?;
+        let request = request.into_inner();
+        if !(1..=SCAN_PATHS_MAX).contains(&request.paths.len()) {
+            return Err(ServiceError::InvalidArgument(format!("a scan takes 1 to {SCAN_PATHS_MAX} paths")).into());
+        }
+        if let Some(path) = request.paths.iter().find(|path| !path.starts_with('/') || path.len() > SCAN_PATH_BYTES_MAX) {
+            return Err(ServiceError::InvalidArgument(format!("{} is no absolute path", sanitise(path, 64))).into());
+        }
+        let row = self.0.device_row(&request.host, &call).await?;
+        let device = parse_uid(&row)?;
+        let shown: Vec<String> = request.paths.iter().map(|path| sanitise(path, 64)).collect();
+        info!(%device, hostname = row.hostname, paths = shown.join(" "), by = call.caller()?.user, "scan asked for");
+        let action = Action::ScanPaths(ScanPaths { paths: request.paths });
+        let answer = self.0.fleet.ask(device, action, REFRESH_TIMEOUT).await.map_err(unanswered)?;
+        if answer.state != command_result::State::Done {
+            return Err(ServiceError::FailedPrecondition(format!("the host refuses: {}", sanitise(&answer.detail, REASON_CHARS_MAX))).into());
+        }
+        Ok(Response::new(ScanHostResponse { command_uid: answer.command }))
     }
 
     async fn refusals(&self, request: Request<RefusalsRequest>) -> Result<Response<RefusalsResponse>, Status> {
@@ -82,6 +101,14 @@ impl Hosts for HostsService {
         self.0.refusals.flush().await.map_err(errors::state)?;
         let rows = self.0.state.refusals(limit).await.map_err(errors::state)?;
         Ok(Response::new(RefusalsResponse { refusals: rows.into_iter().map(refusal).collect() }))
+    }
+}
+
+fn unanswered(problem: CommandError) -> ServiceError {
+    match problem {
+        CommandError::NotConnected => ServiceError::Unavailable("the host is not connected".to_owned()),
+        CommandError::NoAnswer => ServiceError::DeadlineExceeded("the host did not answer within 10 s".to_owned()),
+        CommandError::Busy => ServiceError::ResourceExhausted("too many commands wait for this host".to_owned()),
     }
 }
 

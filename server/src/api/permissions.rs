@@ -34,7 +34,7 @@ const fn method(name: &'static str, access: Access, effect: Effect) -> Method {
 }
 
 /// Every method.
-pub static METHODS: [Method; 19] = [
+pub static METHODS: [Method; 20] = [
     method("picket.v1.Auth/SignIn", Access::Public, Effect::Change),
     method("picket.v1.Auth/SignOut", Access::Admin, Effect::Change),
     method("picket.v1.Auth/WhoAmI", Access::Admin, Effect::Read),
@@ -42,6 +42,7 @@ pub static METHODS: [Method; 19] = [
     method("picket.v1.Hosts/Show", Access::Admin, Effect::Read),
     method("picket.v1.Hosts/Revoke", Access::Admin, Effect::Change),
     method("picket.v1.Hosts/Refresh", Access::Admin, Effect::Change),
+    method("picket.v1.Hosts/Scan", Access::Admin, Effect::Change),
     method("picket.v1.Hosts/Refusals", Access::Admin, Effect::Read),
     method("picket.v1.Tokens/Create", Access::Admin, Effect::Change),
     method("picket.v1.Tokens/List", Access::Admin, Effect::Read),

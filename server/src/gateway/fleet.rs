@@ -12,7 +12,9 @@ use std::{
 
 use parking_lot::Mutex;
 use picket_event::{DeviceUid, Timestamp};
-use picket_proto::v1::{CapabilityReport, Command, CommandResult, Heartbeat, Host, ReportState, ServerMessage, command::Action, server_message::Message};
+use picket_proto::v1::{
+    CapabilityReport, Command, CommandResult, Heartbeat, Host, ReportState, ServerMessage, command::Action, command_result, server_message::Message,
+};
 use prost::Message as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +29,17 @@ use crate::{
 
 /// What sessions learned is written that often, in one transaction.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(5);
+/// What a device said to a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Done, failed or refused.
+    pub state: command_result::State,
+    /// Id of the command.
+    pub command: String,
+    /// Why, in the agent's words.
+    pub detail: String,
+}
+
 /// Commands waiting for an answer of one session.
 const WAITING_MAX: usize = 16;
 
@@ -57,7 +70,7 @@ pub(super) struct LiveSession {
     end: watch::Sender<Option<EndReason>>,
     outbound: mpsc::Sender<Result<ServerMessage, tonic::Status>>,
     view: Mutex<View>,
-    waiting: Mutex<HashMap<String, oneshot::Sender<()>>>,
+    waiting: Mutex<HashMap<String, oneshot::Sender<Answer>>>,
 }
 
 /// What a session told.
@@ -151,11 +164,16 @@ impl Fleet {
 
     /// Asks the device for a fresh state report and waits for it.
     pub async fn refresh(&self, device: DeviceUid, wait: Duration) -> Result<(), CommandError> {
+        self.ask(device, Action::ReportState(ReportState {}), wait).await.map(drop)
+    }
+
+    /// Asks the device for one thing and waits for its result.
+    pub async fn ask(&self, device: DeviceUid, action: Action, wait: Duration) -> Result<Answer, CommandError> {
         let session = self.live.lock().get(&device).map(Arc::clone).ok_or(CommandError::NotConnected)?;
         let id = Uuid::now_v7().to_string();
         let answered = session.expect_answer(&id)?;
         let not_after = clock::after(clock::now(), wait.as_secs());
-        let command = Command { id: id.clone(), not_after_ns: not_after.0, action: Some(Action::ReportState(ReportState {})) };
+        let command = Command { id: id.clone(), not_after_ns: not_after.0, action: Some(action) };
         let message = ServerMessage { message: Some(Message::Command(command)) };
         let outcome = tokio::time::timeout(wait, async {
             session.outbound.send(Ok(message)).await.map_err(|_| CommandError::NotConnected)?;
@@ -227,7 +245,7 @@ impl LiveSession {
         self.view.lock().host.boot_id.clone()
     }
 
-    fn expect_answer(&self, id: &str) -> Result<oneshot::Receiver<()>, CommandError> {
+    fn expect_answer(&self, id: &str) -> Result<oneshot::Receiver<Answer>, CommandError> {
         let mut waiting = self.waiting.lock();
         if waiting.len() >= WAITING_MAX {
             return Err(CommandError::Busy);
@@ -240,6 +258,7 @@ impl LiveSession {
     /// A command's result has come.
     pub(super) fn answered(&self, result: CommandResult) {
         let Some(waiting) = self.waiting.lock().remove(&result.id) else { return };
+        let answer = Answer { state: result.state(), command: result.id.clone(), detail: result.detail.clone() };
         self.update(|view| {
             if let Some(host) = result.host {
                 view.host = host;
@@ -250,7 +269,7 @@ impl LiveSession {
             view.dirty = true;
         });
         // The one who asked may have gone.
-        let _gone = waiting.send(());
+        let _gone = waiting.send(answer);
     }
 
     fn snapshot(&self) -> DeviceSnapshot {

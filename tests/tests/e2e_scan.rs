@@ -1,0 +1,93 @@
+//! A malicious model lands on a host: the sensor sees the write, the locked-in scanner judges the file, and the analyst finds it on the server
+//! with the process that wrote it. The payload would call `print`, and nothing here loads it.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that meets a surprise ends there")]
+
+use std::{path::Path, process::Command, time::Duration};
+
+use picket_tests::{
+    binaries::{can_trace, program},
+    fixture::{Agent, AgentOptions, Deployment, ServerOptions},
+    wait,
+};
+use serde_json::Value;
+
+/// Quiet time, start of the scanner and of its rules, and the way to the server, on a loaded machine.
+const FOUND_MAX: Duration = Duration::from_secs(60);
+
+struct Scene {
+    deployment: Deployment,
+    agent: Agent,
+}
+
+fn scene(name: &str) -> Option<Scene> {
+    if let Some(reason) = can_trace() {
+        wait::skipped(name, &reason);
+        return None;
+    }
+    if let Err(error) = program("picket-scanner") {
+        wait::skipped(name, &error.to_string());
+        return None;
+    }
+    let deployment = Deployment::start(&ServerOptions { flush_interval_s: 2, ..ServerOptions::default() }).unwrap();
+    let models = deployment.folder().join("models");
+    std::fs::create_dir(&models).unwrap();
+    let options = AgentOptions { watches: vec![(models, "model".to_owned())], ..AgentOptions::default() };
+    let mut agent = deployment.agent(deployment.server.agent_address(), &options).unwrap();
+    agent.run().unwrap();
+    let scene = Scene { deployment, agent };
+    wait::until("the host is connected", Duration::from_secs(20), || {
+        Ok(scene.deployment.ctl.text(&["hosts", "list", "--format", "json"])?.to_lowercase().contains("connected").then_some(()))
+    })
+    .unwrap();
+    Some(scene)
+}
+
+impl Scene {
+    fn found(&self, what: &str, matches: impl Fn(&Value) -> bool) -> Value {
+        wait::until(what, FOUND_MAX, || Ok(self.deployment.ctl.search("class:finding OR class:scan", 200)?.into_iter().find(|row| matches(row)))).unwrap()
+    }
+}
+
+/// Writes a pickle that would print, as a download does: under another name first.
+fn download(to: &Path) {
+    let script = "import os, sys\nwith open(sys.argv[1] + '.incomplete', 'wb') as f:\n    f.write(b\"cbuiltins\\nprint\\n(S'harmless'\\ntR.\")\nos.rename(sys.argv[1] + '.incomplete', sys.argv[1])";
+    let output = Command::new("python3").args(["-c", script]).arg(to).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn is_about(row: &Value, path: &Path) -> bool {
+    row["class_uid"] == 2004 && row.to_string().contains(&*path.to_string_lossy())
+}
+
+#[test]
+fn a_malicious_model_that_lands_is_found_with_who_wrote_it() {
+    let Some(mut scene) = scene("a_malicious_model_that_lands_is_found_with_who_wrote_it") else { return };
+    let model = scene.deployment.folder().join("models/landed.pkl");
+    download(&model);
+    let finding = scene.found("the finding", |row| is_about(row, &model));
+    assert!(finding["finding_info"]["analytic"]["uid"].as_str().unwrap().starts_with("PICKET-PKL-"), "{finding:#}");
+    assert!(finding.to_string().contains("builtins.print('harmless')"), "{finding:#}");
+    assert!(finding.to_string().contains(".incomplete"), "the command line of who wrote it: {finding:#}");
+    let scan = scene.found("the scan", |row| row["class_uid"] == 6007 && row.to_string().contains("landed.pkl"));
+    assert_eq!(scan["activity_id"], 2, "{scan:#}");
+    scene.agent.stop().unwrap();
+}
+
+#[test]
+fn a_scan_that_the_server_asks_for_is_done_and_told() {
+    let Some(mut scene) = scene("a_scan_that_the_server_asks_for_is_done_and_told") else { return };
+    let host = scene.deployment.ctl.text(&["hosts", "list", "--format", "json"]).unwrap();
+    let hosts: Value = serde_json::from_str(&host).unwrap_or_else(|_| serde_json::from_str(host.lines().next().unwrap()).unwrap());
+    let host = hosts.get(0).unwrap_or(&hosts)["device_uid"].as_str().unwrap().to_owned();
+    // Not watched, and of no ending that is: only the command leads here.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("payload.xyz"), b"cbuiltins\nprint\n(S'harmless'\ntR.").unwrap();
+    let refused = scene.deployment.ctl.text(&["scans", "start", "--host", &host, "relative"]);
+    assert!(refused.is_err_and(|error| error.to_string().contains("absolute")));
+    let command = scene.deployment.ctl.text(&["scans", "start", "--host", &host, &folder.path().to_string_lossy()]).unwrap();
+    let finding = scene.found("the finding", |row| is_about(row, &folder.path().join("payload.xyz")));
+    assert!(finding["finding_info"]["analytic"]["uid"].as_str().unwrap().starts_with("PICKET-PKL-"), "{finding:#}");
+    let scan = scene.found("the end of the scan", |row| row["class_uid"] == 6007 && row["activity_id"] == 2 && row.to_string().contains(command.trim()));
+    assert!(scan.to_string().contains("payload.xyz") || scan["num_files"] == 1, "{scan:#}");
+    scene.agent.stop().unwrap();
+}
