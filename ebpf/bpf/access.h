@@ -2,6 +2,7 @@
 /* Bodies of the access probes; see access.bpf.c. */
 #pragma once
 #include "action.h"
+#include "holders.h"
 
 enum { NR_PROCESS_VM_READV = 310 };
 enum { PTRACE_TRACEME = 0, PTRACE_PEEKTEXT = 1, PTRACE_PEEKDATA = 2, PTRACE_POKETEXT = 4, PTRACE_POKEDATA = 5, PTRACE_POKEUSR = 6, PTRACE_SETREGS = 13, PTRACE_SETFPREGS = 15, PTRACE_ATTACH = 16, PTRACE_SETREGSET = 0x4205, PTRACE_SEIZE = 0x4206 };
@@ -111,6 +112,8 @@ static __always_inline int access__descriptor(struct call *call)
 	struct event_action *event;
 	struct file *file;
 
+	if (call->result >= 0)
+		holder__mark(task->tgid); /* what it took may be of a watched file */
 	if (!scratch)
 		return 0;
 	event = &scratch->event;

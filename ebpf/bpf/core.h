@@ -135,7 +135,6 @@ struct bpf_prog_aux { u32 id; char name[16]; };
 enum bpf_prog_type { BPF_PROG_TYPE_UNSPEC };
 struct bpf_prog { enum bpf_prog_type type; u8 tag[8]; struct bpf_prog_aux *aux; };
 struct module { char name[56]; };
-struct io_kiocb { u8 opcode; };
 struct kernel_siginfo { int si_code; };
 struct proc_inode { struct pid *pid; struct inode vfs_inode; };
 struct renamedata { struct dentry *old_dentry; struct dentry *new_dentry; unsigned int flags; };
@@ -167,6 +166,15 @@ struct bpf_map { u32 id; };
 struct bpf_iter__bpf_map_elem { struct bpf_iter_meta *meta; struct bpf_map *map; void *key; void *value; };
 struct timespec64 { s64 tv_sec; long tv_nsec; };
 
+struct address_space { struct inode *host; };
+struct io_kiocb { struct file *file; u8 opcode; };
+struct io_open { struct file *file; int dfd; u32 file_slot; };
+struct io_rsrc_node { unsigned long file_ptr; };
+struct io_rsrc_data { unsigned int nr; struct io_rsrc_node **nodes; };
+struct io_file_table { struct io_rsrc_data data; };
+struct io_ring_ctx { struct io_file_table file_table; };
+struct io_uring_cqe { u64 user_data; s32 res; u32 flags; };
+
 #pragma clang attribute pop
 
 #include <bpf/bpf_helpers.h>
@@ -189,5 +197,6 @@ struct timespec64 { s64 tv_sec; long tv_nsec; };
 #define FMODE_PATH (1 << 14)
 #define FMODE_CREATED (1 << 20)
 #define O_TMPFILE_BIT 020000000
+#define O_DIRECT_BIT 040000
 #define PF_KTHREAD 0x00200000
 #define RENAME_EXCHANGE 2

@@ -34,7 +34,31 @@ enum event_file_op {
 	EVENT_FILE_CLOSE_WRITE = 2,
 	EVENT_FILE_RENAME = 3,
 	EVENT_FILE_UNLINK = 4,
+	EVENT_FILE_USE = 5,    /* bytes so far, and by what */
+	EVENT_FILE_CHANGE = 6, /* attributes or size, by event_file_change */
+	EVENT_FILE_LINK = 7,
 };
+
+/* event_file.change */
+enum event_file_change {
+	EVENT_CHANGE_MODE = 1,
+	EVENT_CHANGE_OWNER = 2,
+	EVENT_CHANGE_TIMES = 3,
+	EVENT_CHANGE_XATTR = 4, /* access control lists among them */
+	EVENT_CHANGE_SIZE = 5,  /* truncated or extended */
+	EVENT_CHANGE_SPACE = 6, /* allocated, punched, collapsed */
+};
+
+/* event_file.methods */
+#define EVENT_METHOD_MMAP (1 << 0)
+#define EVENT_METHOD_MMAP_WRITE (1 << 1) /* shared and writable: what is written through it is not counted */
+#define EVENT_METHOD_SENDFILE (1 << 2)
+#define EVENT_METHOD_SPLICE (1 << 3)
+#define EVENT_METHOD_COPY (1 << 4)
+#define EVENT_METHOD_DIRECT (1 << 5)
+#define EVENT_METHOD_IO_URING (1 << 6)
+#define EVENT_METHOD_HANDLE (1 << 7)
+#define EVENT_METHOD_COMPAT (1 << 8)
 
 enum event_flow_op {
 	EVENT_FLOW_CONNECT = 1,
@@ -190,6 +214,12 @@ struct event_file {
 	__u16 path_len;
 	__u16 new_path_len;
 	__u32 used; /* path, new path */
+	__u64 bytes_read;    /* by this process through this description, where op is a use or the end of one */
+	__u64 bytes_written;
+	__u16 methods;
+	__u8 change;
+	__u8 until_end; /* nothing more will come */
+	__u32 reserved;
 };
 
 struct event_flow {

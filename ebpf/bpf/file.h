@@ -6,7 +6,7 @@
 #include "watch.h"
 
 /* Slots of file_scratch: one for each program, since another task's program may run in the middle of one. */
-enum file_slot { FILE_SLOT_OPEN, FILE_SLOT_OPEN_ROOT, FILE_SLOT_CLOSE, FILE_SLOT_TASK, FILE_SLOT_SWEEP, FILE_SLOT_RENAME, FILE_SLOT_UNLINK, FILE_SLOT_REUSE, FILE_SLOT_REUSE_ROOT, FILE_SLOTS };
+enum file_slot { FILE_SLOT_OPEN, FILE_SLOT_OPEN_ROOT, FILE_SLOT_CLOSE, FILE_SLOT_TASK, FILE_SLOT_SWEEP, FILE_SLOT_RENAME, FILE_SLOT_UNLINK, FILE_SLOT_REUSE, FILE_SLOT_REUSE_ROOT, FILE_SLOT_USE, FILE_SLOT_RING, FILE_SLOTS };
 
 struct file_scratch {
 	struct event_file event;
@@ -34,6 +34,12 @@ static __always_inline struct file_scratch *file__scratch(u32 slot)
 	scratch->event.mode_bits = 0;
 	scratch->event.path_len = 0;
 	scratch->event.new_path_len = 0;
+	scratch->event.bytes_read = 0;
+	scratch->event.bytes_written = 0;
+	scratch->event.methods = 0;
+	scratch->event.change = 0;
+	scratch->event.until_end = 0;
+	scratch->event.reserved = 0;
 	MEMORY(scratch->sink.used) = 0;
 	MEMORY(scratch->sink.flags) = 0;
 	return scratch;
@@ -135,33 +141,52 @@ static __always_inline void file__describe(struct file_scratch *scratch, struct 
 		MEMORY(scratch->sink.flags) |= EVENT_F_PATH_DETACHED;
 }
 
+/* The decision on an open file, with what was read on the way. Looked at once for each caller. */
+static __noinline bool file__judge(struct file *file, struct file_view *view, struct watch_subject *subject, struct dentry_view *name, u32 *id)
+{
+	struct watch_config *config = watch__config();
+	struct watch_verdict verdict;
+
+	name->low = name->high = 0;
+	*id = 0;
+
+	if (file__view(view, file))
+		goto unreadable;
+	if (view->mode & FMODE_PATH) /* a name, not its content */
+		return false;
+	if (!config || dentry__view(name, view->dentry, true))
+		goto unreadable;
+	/* Most opens end here. */
+	if (!super__is_watched(config, name->super) && !extension__listed(config, name))
+		return false;
+	if (inode__view(subject, view->inode))
+		goto unreadable;
+	if ((subject->mode & S_IFMT) != S_IFREG)
+		return false;
+	verdict = watch__judge(config, subject, name);
+	*id = verdict.id;
+	return verdict.matched;
+
+unreadable:
+	counter__add(COUNTER_E_FILE);
+	return false;
+}
+
 #include "writers.h"
 
 /* A file that was just opened: recorded where it is watched. The descriptor is negative where it is not known (yet). */
-static __always_inline int file__opened(struct file *file, s64 fd, u32 slot)
+static __always_inline int file__opened(struct file *file, s64 fd, u32 methods, u32 slot)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct watch_config *config = watch__config();
 	struct watch_subject subject;
 	struct watch_verdict verdict;
-	struct dentry_view name;
 	struct file_scratch *scratch;
+	struct dentry_view name;
 	struct file_view view;
 
-	if (file__view(&view, file))
-		goto unreadable;
-	if (view.mode & FMODE_PATH) /* a name, not its content */
-		return 0;
-	if (!config || dentry__view(&name, view.dentry, true))
-		goto unreadable;
-	/* Most opens end here. */
-	if (!super__is_watched(config, name.super) && !extension__listed(config, &name))
-		return proc__listed(name.low, name.high) ? proc__opened((u64)view.inode, (u64)view.dentry, view.mode & (FMODE_READ | FMODE_WRITE)) : 0;
-	if (inode__view(&subject, view.inode))
-		goto unreadable;
-	if ((subject.mode & S_IFMT) != S_IFREG)
-		return 0;
-	verdict = watch__judge(config, &subject, &name);
+	verdict.matched = file__judge(file, &view, &subject, &name, &verdict.id);
+	if (!verdict.matched && proc__listed(name.low, name.high))
+		return proc__opened((u64)view.inode, (u64)view.dentry, view.mode & (FMODE_READ | FMODE_WRITE));
 	if (!verdict.matched || own__is_current())
 		return 0;
 	scratch = file__scratch(slot);
@@ -171,6 +196,7 @@ static __always_inline int file__opened(struct file *file, s64 fd, u32 slot)
 	file__describe(scratch, &view, &subject, verdict.id, EVENT_FILE_OPEN, slot);
 	/* An unnamed temporary file is always new; the kernel sets FMODE_CREATED only where a name was made. */
 	scratch->event.created = (view.mode & FMODE_CREATED) || (view.flags & O_TMPFILE_BIT);
+	scratch->event.methods = methods | (view.flags & O_DIRECT_BIT ? EVENT_METHOD_DIRECT : 0);
 	holder__mark(task->tgid);
 	if (fd >= 0)
 		descriptor__note(task, fd, (u64)file);
@@ -178,19 +204,15 @@ static __always_inline int file__opened(struct file *file, s64 fd, u32 slot)
 		writer__opened(file, &view, &scratch->event.header.task, verdict.id, slot == FILE_SLOT_OPEN ? FILE_SLOT_REUSE : FILE_SLOT_REUSE_ROOT);
 	file__submit(scratch);
 	return 0;
-
-unreadable:
-	counter__add(COUNTER_E_FILE);
-	return 0;
 }
 
 /* The descriptor that an open call returned. */
-static __always_inline int file__open(struct task_struct *task, long fd)
+static __always_inline int file__open(struct task_struct *task, long fd, u32 methods)
 {
 	struct file *file = fd__file(task, fd);
 
 	if (file)
-		return file__opened(file, fd, FILE_SLOT_OPEN);
+		return file__opened(file, fd, methods, FILE_SLOT_OPEN);
 	counter__add(COUNTER_E_FILE); /* closed by another thread before the call returned */
 	return 0;
 }

@@ -16,7 +16,6 @@
 #include "file.h"
 #include "names.h"
 #include "network.h"
-#include "quick.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -33,7 +32,7 @@ static __always_inline int opened(struct file *file, u32 slot)
 		return 0;
 	if (config && quick__is_unwatched(config, file))
 		return 0;
-	return file__opened(file, -1, slot);
+	return file__opened(file, -1, slot == FILE_SLOT_OPEN_ROOT ? EVENT_METHOD_HANDLE : 0, slot);
 }
 
 SEC("fexit/do_filp_open")

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Processes that may hold a watched file: those that opened one, and their children. A process that never did pays one load for a call on
+ * Processes that may hold a watched file: those that opened one, their children, and those that were handed any descriptor over a Unix
+ * socket or took one by pidfd_getfd. A process that never did pays one load for a call on
  * a descriptor. The table is indexed by the low bits of the process id: processes that share a slot with a holder pay a little more, and
  * nothing else.
  *
  * What an unprivileged process can do: mark itself and its children by opening a watched file, at its own cost; fill picket_held (counted: ends of
- * files of the processes beyond are then found by the sweep).
+ * files of the processes beyond are then found by the sweep); change the control length of a message from a second thread while it is received,
+ * which hides that it was handed one.
  */
 #pragma once
 #include "ring.h"
+#include "syscalls.h"
 
 #define HOLDERS 16384
 
@@ -72,4 +75,37 @@ static __always_inline void holder__ended(u32 tgid)
 
 	if (slot && bpf_map_delete_elem(&picket_held, &tgid) == 0)
 		__sync_fetch_and_add(slot, -1);
+}
+
+#define SOCKET_LEVEL 1
+#define SOCKET_RIGHTS 1
+
+/* The message that was received carries descriptors: struct msghdr and cmsghdr of the caller's ABI, as the kernel has just filled them in. */
+static __always_inline bool message__has_rights(struct task_struct *task, u64 message)
+{
+	struct { u64 control, len; } native = {};
+	struct { u32 control, len; } compat = {};
+	u64 control;
+	u32 kind[2] = {};
+	u32 header = 8;
+
+	if (syscall__is_compat(task)) {
+		if (bpf_probe_read_user(&compat, sizeof(compat), (void *)message + 16) || compat.len < 16)
+			return false;
+		control = compat.control;
+		header = 4;
+	} else {
+		if (bpf_probe_read_user(&native, sizeof(native), (void *)message + 32) || native.len < 20)
+			return false;
+		control = native.control;
+	}
+	return bpf_probe_read_user(kind, sizeof(kind), (void *)control + header) == 0 && kind[0] == SOCKET_LEVEL && kind[1] == SOCKET_RIGHTS;
+}
+
+/* recvmsg brought a message, perhaps with a descriptor; for pidfd_getfd see access.h. */
+static __always_inline int holder__received(struct task_struct *task, struct pt_regs *regs)
+{
+	if (message__has_rights(task, syscall__second_argument(task, regs)))
+		holder__mark(task->tgid);
+	return 0;
 }

@@ -20,7 +20,7 @@
 #pragma once
 #include "syscalls.h"
 
-enum naming_call { NAMING_RENAME = 1, NAMING_UNLINK = 2, NAMING_LINK = 3 };
+enum naming_call { NAMING_RENAME = 1, NAMING_UNLINK = 2, NAMING_LINK = 3, NAMING_CHANGE = 4 };
 
 #define CANDIDATES_MAX 4
 #define NAMING_MAX 512
@@ -150,6 +150,8 @@ static __always_inline u32 naming__call(struct task_struct *task)
 		return NAMING_UNLINK;
 	case SLOT_LINK:
 		return NAMING_LINK;
+	case SLOT_CHANGE:
+		return NAMING_CHANGE;
 	default:
 		return 0;
 	}
@@ -178,7 +180,7 @@ static __always_inline int naming__changed(struct inode *inode)
 			return 0;
 	}
 	node = inode->i_dentry.first;
-	for (i = 0; i < CANDIDATES_MAX - 1 && node; i++) {
+	for (i = 0; i < (call == NAMING_CHANGE ? 1 : CANDIDATES_MAX - 1) && node; i++) {
 		naming__pass(naming, inode, (void *)node - bpf_core_field_offset(struct dentry, d_u.d_alias));
 		node = BPF_CORE_READ(node, next);
 	}
@@ -227,10 +229,19 @@ static __always_inline void naming__report(struct candidate *candidate, struct t
 	event->i_mode = candidate->subject.mode;
 	event->size = candidate->size;
 	event->device = candidate->device;
+	if (op == EVENT_FILE_CHANGE) {
+		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+		struct inode *inode = candidate->subject.inode; /* the caller may hold it no more, the cache does */
+
+		event->change = syscall__change(task, regs->orig_ax);
+		event->i_mode = BPF_CORE_READ(inode, i_mode);
+		event->owner_uid = BPF_CORE_READ(inode, i_uid.val);
+		event->size = BPF_CORE_READ(inode, i_size);
+	}
 	path__append_name(scratch->data, FILE_DATA, &scratch->sink, candidate->name);
 	event->path_len = MEMORY(scratch->sink.used);
 	event->path_len += file__path(slot, (u64)candidate->parent, (u64)mnt);
-	if (op == EVENT_FILE_RENAME)
+	if (op == EVENT_FILE_RENAME || op == EVENT_FILE_LINK)
 		event->new_path_len = file__path(slot, (u64)candidate->dentry, (u64)mnt);
 	file__submit(scratch);
 }
@@ -251,6 +262,27 @@ static __always_inline bool naming__linked(struct candidate *candidate)
 	return true;
 }
 
+/* A new name of a watched file, or a file's new name in a watched place: the newest name of an inode is its first. */
+static __always_inline void naming__link_made(struct candidate *candidate, struct task_struct *task, u32 slot)
+{
+	struct watch_config *config = watch__config();
+	struct inode *inode = candidate->subject.inode;
+	struct hlist_node *newest = BPF_CORE_READ(inode, i_dentry.first);
+	struct dentry *made = (void *)newest - bpf_core_field_offset(struct dentry, d_u.d_alias);
+	struct dentry_view name;
+	struct watch_verdict verdict;
+
+	if (!config || !newest || made == candidate->dentry || dentry__view(&name, made, true))
+		return;
+	verdict = watch__judge(config, &candidate->subject, &name);
+	if (!candidate->watch_id)
+		candidate->watch_id = verdict.id;
+	if ((!candidate->matched && !verdict.matched) || own__is_current())
+		return;
+	candidate->dentry = made;
+	naming__report(candidate, task, EVENT_FILE_LINK, slot);
+}
+
 /* Judges one candidate after the call succeeded. Returns true where it was the object. */
 __noinline u32 naming__settle(u32 index, u32 slot)
 {
@@ -264,8 +296,16 @@ __noinline u32 naming__settle(u32 index, u32 slot)
 	if (!naming)
 		return false;
 	candidate = naming__candidate(naming, index);
-	if (naming->call == NAMING_LINK)
+	if (naming->call == NAMING_LINK) {
+		if (index == 0)
+			naming__link_made(candidate, task, slot);
 		return naming__linked(candidate);
+	}
+	if (naming->call == NAMING_CHANGE) {
+		if (candidate->matched && !own__is_current())
+			naming__report(candidate, task, EVENT_FILE_CHANGE, slot);
+		return true;
+	}
 	if (!config || dentry__view(&now, candidate->dentry, true))
 		return false;
 	if (naming->call == NAMING_UNLINK) {

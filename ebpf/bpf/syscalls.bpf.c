@@ -10,16 +10,10 @@
  * Kernels: 5.15 and later. Cannot see: io_uring, which is no system call. An unprivileged process can only call.
  */
 #include "syscalls.h"
+#include "dispatch.h"
 #include "holders.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, SLOTS);
-	__type(key, u32);
-	__type(value, u32);
-} picket_on_exit SEC(".maps");
 
 /* With a constant slot the kernel patches a direct jump: no table read, no retpoline. */
 #define JUMP(map, slot) case slot: bpf_tail_call_static(ctx, &map, slot); break
@@ -32,6 +26,8 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 
 	if (slot >= SLOT_HOLDERS && !holders__may_include(task->tgid))
 		return 0;
+	if (slot == SLOT_MMAP && holders__may_include(task->tgid))
+		slot = SLOT_HELD_MMAP;
 	switch (slot) {
 	JUMP(picket_on_exit, SLOT_OPEN);
 	JUMP(picket_on_exit, SLOT_RENAME);
@@ -45,12 +41,19 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	JUMP(picket_on_exit, SLOT_NAMESPACES);
 	JUMP(picket_on_exit, SLOT_MOUNTS);
 	JUMP(picket_on_exit, SLOT_MEMFD);
+	case SLOT_HELD_MMAP: /* goes on to SLOT_MMAP by itself */
+		bpf_tail_call_static(ctx, &picket_on_exit, SLOT_HELD_MMAP);
 	JUMP(picket_on_exit, SLOT_MMAP);
 	JUMP(picket_on_exit, SLOT_MPROTECT);
 	JUMP(picket_on_exit, SLOT_BPF);
 	JUMP(picket_on_exit, SLOT_CLOCK);
+	JUMP(picket_on_exit, SLOT_CHANGE);
+	JUMP(picket_on_exit, SLOT_RECEIVE);
+	JUMP(picket_on_exit, SLOT_READ);
+	JUMP(picket_on_exit, SLOT_WRITE);
 	JUMP(picket_on_exit, SLOT_CLOSE);
 	JUMP(picket_on_exit, SLOT_DUP);
+	JUMP(picket_on_exit, SLOT_MOVE);
 	}
 	return 0;
 }

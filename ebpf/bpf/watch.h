@@ -39,6 +39,8 @@ struct watch_config {
 struct watch_state {
 	u32 generation; /* raised with every renamed directory */
 	u32 writers;    /* descriptions in picket_writers */
+	u32 uses;       /* entries of picket_uses */
+	u32 reserved;
 };
 
 struct {

@@ -50,6 +50,14 @@ static __always_inline s64 file__references(struct file *file)
 	return BPF_CORE_READ((struct file___counted *)file, f_count.counter);
 }
 
+/* False where the description was released and its memory serves another one. */
+static __always_inline bool writer__lives(struct writer *writer, struct file *file)
+{
+	struct file_view view;
+
+	return file__references(file) > 0 && file__view(&view, file) == 0 && view.inode == writer->inode && ((view.mode ^ writer->mode) & (FMODE_READ | FMODE_WRITE)) == 0;
+}
+
 static __always_inline void writer__forget(u64 key)
 {
 	struct watch_state *state = watch__state();
@@ -76,14 +84,14 @@ static __always_inline struct dentry *writer__name(struct writer *writer)
 	return BPF_CORE_READ(dentry, d_inode) == inode ? dentry : NULL;
 }
 
-/* Reports the end of a description from what was remembered; true content of the inode only while it is surely the same. */
-static __always_inline void writer__ended(struct writer *writer, struct file_scratch *scratch, bool alive, u32 slot)
+/* Reports on a description from what was remembered; true content of the inode only while it is surely the same. */
+static __always_inline void writer__report(struct writer *writer, struct file_scratch *scratch, bool alive, u8 op, u32 slot)
 {
 	struct event_file *event = &scratch->event;
 	struct watch_subject subject = {};
 	struct dentry *dentry = writer->dentry;
 
-	event->op = EVENT_FILE_CLOSE_WRITE;
+	event->op = op;
 	event->watch_id = writer->watch_id;
 	event->open_flags = writer->flags;
 	event->mode_bits = writer->mode & (FMODE_READ | FMODE_WRITE);
@@ -103,11 +111,22 @@ static __always_inline void writer__ended(struct writer *writer, struct file_scr
 		}
 	}
 	if (inode__view(&subject, writer->inode) == 0)
-		file__attributes(event, &subject, writer->watch_id, EVENT_FILE_CLOSE_WRITE);
+		file__attributes(event, &subject, writer->watch_id, op);
 	event->path_len = file__path(slot, (u64)dentry, (u64)writer->mnt);
 	if (dentry__unhashed(dentry))
 		MEMORY(scratch->sink.flags) |= EVENT_F_PATH_DETACHED;
 	file__submit(scratch);
+}
+
+#include "quick.h"
+#include "usage.h"
+
+/* The end of a description that was open for writing, with what the process in the header did through it. */
+static __always_inline void writer__ended(u64 key, struct writer *writer, struct file_scratch *scratch, bool alive, u32 slot)
+{
+	use__ends_with(&scratch->event, key);
+	scratch->event.until_end = 1;
+	writer__report(writer, scratch, alive, EVENT_FILE_CLOSE_WRITE, slot);
 }
 
 static __always_inline void writer__opened(struct file *file, struct file_view *view, struct event_task *opener, u32 watch_id, u32 reuse_slot)
@@ -133,7 +152,7 @@ static __always_inline void writer__opened(struct file *file, struct file_view *
 		if (scratch) {
 			header__fill(&scratch->event.header, EVENT_FILE);
 			scratch->event.header.task = ended->opener;
-			writer__ended(ended, scratch, false, reuse_slot);
+			writer__ended(key, ended, scratch, false, reuse_slot);
 		}
 	}
 	writer.opener = *opener;
@@ -145,14 +164,6 @@ static __always_inline void writer__opened(struct file *file, struct file_view *
 		__sync_fetch_and_add(&state->writers, 1);
 }
 
-/* False where the description was released and its memory serves another one. */
-static __always_inline bool writer__lives(struct writer *writer, struct file *file)
-{
-	struct file_view view;
-
-	return file__references(file) > 0 && file__view(&view, file) == 0 && view.inode == writer->inode && ((view.mode ^ writer->mode) & (FMODE_READ | FMODE_WRITE)) == 0;
-}
-
 /* The end of a description that nobody was seen ending: in the name of its opener. */
 static __always_inline void writer__ended_unseen(u64 key, struct writer *writer, u32 slot)
 {
@@ -162,7 +173,7 @@ static __always_inline void writer__ended_unseen(u64 key, struct writer *writer,
 		return;
 	header__fill(&scratch->event.header, EVENT_FILE);
 	scratch->event.header.task = writer->opener;
-	writer__ended(writer, scratch, false, slot);
+	writer__ended(key, writer, scratch, false, slot);
 	writer__forget(key);
 }
 
@@ -174,15 +185,15 @@ static __always_inline void writer__ended_by(u64 key, struct writer *writer, str
 	if (!scratch)
 		return;
 	header__begin(&scratch->event.header, EVENT_FILE, task);
-	writer__ended(writer, scratch, alive, slot);
+	writer__ended(key, writer, scratch, alive, slot);
 	writer__forget(key);
 }
 
-static __always_inline bool writers__any(void)
+static __always_inline bool descriptions__any(void)
 {
 	struct watch_state *state = watch__state();
 
-	return state && state->writers != 0;
+	return state && (state->writers || state->uses);
 }
 
 /* What a descriptor of a process stood for, when the description is gone already. */
@@ -212,6 +223,7 @@ static __always_inline void description__left(struct task_struct *task, u64 key)
 
 	if (writer && !writer__lives(writer, (struct file *)key)) /* else others hold it: the last one, or the sweep, reports */
 		writer__ended_by(key, writer, task, false, FILE_SLOT_CLOSE);
+	use__left(task, key, false);
 }
 
 /* close(2) is over. Another thread may have opened a file with the same descriptor since: then that one is remembered already. */
@@ -257,11 +269,12 @@ static long writer__table_entry(u64 fd, void *unused)
 	if (!file)
 		return fd >= task->files->fdt->max_fds;
 	writer = bpf_map_lookup_elem(&picket_writers, &key);
-	if (!writer || !writer__lives(writer, file))
-		return 0;
-	writer->references++;
-	if (file__references(file) == writer->references)
-		writer__ended_by(key, writer, task, true, FILE_SLOT_TASK);
+	if (writer && writer__lives(writer, file)) {
+		writer->references++;
+		if (file__references(file) == writer->references)
+			writer__ended_by(key, writer, task, true, FILE_SLOT_TASK);
+	}
+	use__left(task, key, true);
 	return 0;
 }
 
@@ -272,7 +285,7 @@ static __always_inline int file__task_exit(struct task_struct *task)
 	struct files_struct *files = task->files;
 	struct signal_struct *signal = task->signal;
 
-	if (files && files->count.counter == 1 && writers__any())
+	if (files && files->count.counter == 1 && descriptions__any())
 		bpf_loop(DESCRIPTORS_MAX, writer__table_entry, NULL, 0);
 	if (signal->live.counter == 0)
 		holder__ended(task->tgid);
@@ -294,23 +307,22 @@ static __always_inline int file__released(struct file *file)
 	struct writer *writer;
 	u64 key = (u64)file;
 
-	if (!writers__any())
-		return 0;
-	writer = bpf_map_lookup_elem(&picket_writers, &key);
-	if (!writer)
+	if (!descriptions__any())
 		return 0;
 	task = bpf_get_current_task_btf();
-	if (task->flags & PF_KTHREAD) { /* put off to a worker: its opener is who is known */
+	writer = bpf_map_lookup_elem(&picket_writers, &key);
+	if (writer && (task->flags & PF_KTHREAD)) { /* put off to a worker: its opener is who is known */
 		struct file_scratch *scratch = file__scratch(FILE_SLOT_CLOSE);
 
 		if (scratch) {
 			header__fill(&scratch->event.header, EVENT_FILE);
 			scratch->event.header.task = writer->opener;
-			writer__ended(writer, scratch, true, FILE_SLOT_CLOSE);
+			writer__ended(key, writer, scratch, true, FILE_SLOT_CLOSE);
 		}
 		writer__forget(key);
-		return 0;
+	} else if (writer) {
+		writer__ended_by(key, writer, task, true, FILE_SLOT_CLOSE);
 	}
-	writer__ended_by(key, writer, task, true, FILE_SLOT_CLOSE);
+	use__left(task, key, true);
 	return 0;
 }

@@ -17,7 +17,8 @@ use crate::sys::MapIterator;
 /// What is attached; dropping the objects detaches.
 pub(crate) struct Attached {
     pub(crate) states: Vec<ProbeState>,
-    pub(crate) sweep: Option<MapIterator>,
+    /// Over what was opened for writing, then over what is in use: the first takes the sums of the second into its record.
+    pub(crate) sweeps: Vec<MapIterator>,
     pub(crate) ring_sweep: Option<MapIterator>,
     /// Held: an emptied table would leave the dispatcher with nothing to jump to.
     _dispatch: Option<Dispatch>,
@@ -41,11 +42,14 @@ pub(crate) fn attach(objects: &mut Objects, btf: &Btf) -> Attached {
     {
         depend(&mut states, "tp_btf/sys_exit", &reason);
     }
-    let sweep = attaching.sweeper(Object::File, "picket_writers", "sweep_writers");
-    states.push(state("file_close_sweep", "iter/bpf_map_elem", sweep.as_ref().map(|_| ()).map_err(Clone::clone)));
+    let closed = attaching.sweeper(Object::File, "picket_writers", "sweep_writers");
+    states.push(state("file_close_sweep", "iter/bpf_map_elem", closed.as_ref().map(|_| ()).map_err(Clone::clone)));
+    let used = attaching.sweeper(Object::File, "picket_uses", "sweep_uses");
+    states.push(state("file_use_sweep", "iter/bpf_map_elem", used.as_ref().map(|_| ()).map_err(Clone::clone)));
     let ring_sweep = attaching.sweeper(Object::Kernel, "picket_rings", "sweep_rings");
     states.push(state("io_uring_sweep", "iter/bpf_map_elem", ring_sweep.as_ref().map(|_| ()).map_err(Clone::clone)));
-    Attached { states, sweep: sweep.ok(), ring_sweep: ring_sweep.ok(), _dispatch: attaching.dispatch, programs: attaching.programs }
+    let sweeps = closed.into_iter().chain(used).collect();
+    Attached { states, sweeps, ring_sweep: ring_sweep.ok(), _dispatch: attaching.dispatch, programs: attaching.programs }
 }
 
 fn state(name: &str, hook: &str, outcome: Result<(), String>) -> ProbeState {
@@ -108,6 +112,9 @@ impl Attaching<'_> {
     }
 
     fn part(&mut self, object: Object, part: &Part) -> Result<(), String> {
+        if matches!(part.hook, Hook::Attached) {
+            return if self.programs.iter().any(|(name, _)| name == part.program) { Ok(()) } else { Err(format!("{} is not attached", part.program)) };
+        }
         let fd = self.load(object, part)?;
         match part.hook {
             Hook::Exit(slot) => {
@@ -125,6 +132,7 @@ impl Attaching<'_> {
                 };
                 attached.map_err(|error| reason(&error))
             }
+            Hook::Attached => Ok(()),
         }
     }
 
@@ -132,7 +140,7 @@ impl Attaching<'_> {
     fn load(&mut self, object: Object, part: &Part) -> Result<ProgramFd, String> {
         let target = match part.hook {
             Hook::Tracepoint(name) | Hook::Entry(name) | Hook::Return(name) => name,
-            Hook::Exit(_) => "sys_exit",
+            Hook::Exit(_) | Hook::Attached => "sys_exit",
         };
         let btf = self.btf;
         let found = self.find(object, part.program)?;

@@ -14,7 +14,8 @@ const MOUNT_POINT: &str = "/sys/fs/bpf";
 pub(crate) const KEPT: [&str; 2] = ["picket_counters", "picket_consumed"];
 
 /// Maps that several objects use; every other map belongs to one object.
-pub(crate) const SHARED: [&str; 20] = [
+pub(crate) const SHARED: [&str; 23] = [
+    "picket_on_exit",
     "picket_ring",
     "picket_counters",
     "picket_consumed",
@@ -32,6 +33,8 @@ pub(crate) const SHARED: [&str; 20] = [
     "picket_extensions",
     "picket_writers",
     "picket_descriptors",
+    "picket_uses",
+    "picket_mapped",
     "picket_holders",
     "picket_held",
     "picket_naming",

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::layout::{self as at, ACTION_TEXTS, ACTION_VALUES, KIND_ACTION, KIND_EXEC, KIND_EXIT, KIND_FILE, KIND_FLOW, KIND_FORK};
-use crate::record::{Action, ActionOp, Body, DecodeError, Exec, Exit, File, FileOp, Flow, FlowOp, Fork, Record, RecordFlags, Task};
+use crate::record::{Action, ActionOp, Body, DecodeError, Exec, Exit, File, FileChange, FileMethods, FileOp, Flow, FlowOp, Fork, Record, RecordFlags, Task};
 
 /// Decodes one record. Bytes after it are ignored, so that records can lie one after the other; see [`length`].
 pub(crate) fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
@@ -149,6 +149,9 @@ fn file(raw: Raw<'_>) -> Result<File, DecodeError> {
         2 => FileOp::CloseWrite,
         3 => FileOp::Rename,
         4 => FileOp::Unlink,
+        5 => FileOp::Use,
+        6 => FileOp::Change(change(raw)?),
+        7 => FileOp::Link,
         other => return Err(DecodeError::Operation { kind: raw.kind, operation: other }),
     };
     Ok(File {
@@ -164,6 +167,22 @@ fn file(raw: Raw<'_>) -> Result<File, DecodeError> {
         owner_uid: raw.u32(at::EVENT_FILE__OWNER_UID)?,
         size: raw.u64(at::EVENT_FILE__SIZE_BYTES)?,
         watch_id: raw.u32(at::EVENT_FILE__WATCH_ID)?,
+        bytes_read: raw.u64(at::EVENT_FILE__BYTES_READ)?,
+        bytes_written: raw.u64(at::EVENT_FILE__BYTES_WRITTEN)?,
+        methods: FileMethods(raw.u16(at::EVENT_FILE__METHODS)?),
+        until_end: raw.u8(at::EVENT_FILE__UNTIL_END)? != 0,
+    })
+}
+
+fn change(raw: Raw<'_>) -> Result<FileChange, DecodeError> {
+    Ok(match raw.u8(at::EVENT_FILE__CHANGE)? {
+        1 => FileChange::Mode,
+        2 => FileChange::Owner,
+        3 => FileChange::Times,
+        4 => FileChange::ExtendedAttribute,
+        5 => FileChange::Size,
+        6 => FileChange::Space,
+        other => return Err(DecodeError::Operation { kind: raw.kind, operation: other }),
     })
 }
 

@@ -52,7 +52,7 @@ offsets! {
     EVENT_EXEC__USED = 156;
     EVENT_EXEC__SIZE = 160;
     EVENT_FILE__INODE = 88;
-    EVENT_FILE__SIZE = 136;
+    EVENT_FILE__SIZE = 160;
     EVENT_FILE__SIZE_BYTES = 96;
     EVENT_FILE__DEVICE = 104;
     EVENT_FILE__OWNER_UID = 108;
@@ -65,6 +65,11 @@ offsets! {
     EVENT_FILE__PATH_LEN = 128;
     EVENT_FILE__NEW_PATH_LEN = 130;
     EVENT_FILE__USED = 132;
+    EVENT_FILE__BYTES_READ = 136;
+    EVENT_FILE__BYTES_WRITTEN = 144;
+    EVENT_FILE__METHODS = 152;
+    EVENT_FILE__CHANGE = 154;
+    EVENT_FILE__UNTIL_END = 155;
     EVENT_FLOW__BYTES_SENT = 88;
     EVENT_FLOW__BYTES_RECEIVED = 96;
     EVENT_FLOW__COOKIE = 104;
@@ -126,7 +131,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::record::{ActionOp, MapOrigin, RecordFlags};
+    use crate::record::{ActionOp, FileMethods, MapOrigin, RecordFlags};
 
     const PRELUDE: &str = "typedef unsigned char __u8; typedef unsigned short __u16; typedef unsigned int __u32; typedef unsigned long long __u64;\n#include \"event.h\"\n#include <stdio.h>\n";
 
@@ -170,6 +175,17 @@ mod tests {
             ("ENVIRONMENT_NAME", ENVIRONMENT_NAME as u64),
             ("EVENT_FILE_OPEN", 1),
             ("EVENT_FILE_UNLINK", 4),
+            ("EVENT_FILE_LINK", 7),
+            ("EVENT_CHANGE_SPACE", 6),
+            ("EVENT_METHOD_MMAP", FileMethods::MMAP.0.into()),
+            ("EVENT_METHOD_MMAP_WRITE", FileMethods::MMAP_WRITE.0.into()),
+            ("EVENT_METHOD_SENDFILE", FileMethods::SENDFILE.0.into()),
+            ("EVENT_METHOD_SPLICE", FileMethods::SPLICE.0.into()),
+            ("EVENT_METHOD_COPY", FileMethods::COPY.0.into()),
+            ("EVENT_METHOD_DIRECT", FileMethods::DIRECT.0.into()),
+            ("EVENT_METHOD_IO_URING", FileMethods::IO_URING.0.into()),
+            ("EVENT_METHOD_HANDLE", FileMethods::HANDLE.0.into()),
+            ("EVENT_METHOD_COMPAT", FileMethods::COMPAT.0.into()),
             ("EVENT_FLOW_CONNECT", 1),
             ("EVENT_FLOW_EXISTING", 5),
         ];

@@ -134,7 +134,7 @@ pub(crate) struct WatchMaps {
     /// `struct watch_config`.
     pub(crate) config: Array<MapData, [u64; 11]>,
     /// `struct watch_state`.
-    pub(crate) state: Array<MapData, [u32; 2]>,
+    pub(crate) state: Array<MapData, [u32; 4]>,
     pub(crate) roots: HashMap<MapData, u64, u32>,
     pub(crate) supers: HashMap<MapData, u64, u64>,
     pub(crate) links: HashMap<MapData, [u64; 2], u32>,

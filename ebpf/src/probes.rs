@@ -13,6 +13,8 @@ pub(crate) enum Hook {
     Entry(&'static str),
     /// The return of a kernel function.
     Return(&'static str),
+    /// A program that another probe attached: it sees this as well.
+    Attached,
 }
 
 /// One program of a probe.
@@ -55,8 +57,14 @@ const SLOT_RENAME: u32 = 2;
 const SLOT_UNLINK: u32 = 3;
 const SLOT_LINK: u32 = 4;
 const SLOT_ACCEPT: u32 = 5;
-const SLOT_CLOSE: u32 = 6;
-const SLOT_DUP: u32 = 7;
+const SLOT_CHANGE: u32 = 17;
+const SLOT_RECEIVE: u32 = 18;
+const SLOT_CLOSE: u32 = 19;
+const SLOT_DUP: u32 = 20;
+const SLOT_READ: u32 = 21;
+const SLOT_WRITE: u32 = 22;
+const SLOT_MOVE: u32 = 23;
+const SLOT_HELD_MMAP: u32 = 24;
 
 pub(crate) const fn part(program: &'static str, hook: Hook) -> Part {
     Part { program, hook, optional: false }
@@ -105,15 +113,61 @@ pub(crate) const PROBES: &[Probe] = &[
             variant(Object::Functions, "fentry/locks_remove_file", &[part("locks_remove_file", Hook::Entry("locks_remove_file"))]),
             variant(
                 Object::File,
-                "tp_btf/sys_exit: close dup dup2 dup3 fcntl; tp_btf/sched_process_fork, sched_process_exit",
-                &[
-                    part("sys_exit_close", Hook::Exit(SLOT_CLOSE)),
-                    part("sys_exit_dup", Hook::Exit(SLOT_DUP)),
-                    optional("sched_process_fork_files", Hook::Tracepoint("sched_process_fork")),
-                    optional("sched_process_exit_files", Hook::Tracepoint("sched_process_exit")),
-                ],
+                "tp_btf/sys_exit: close dup dup2 dup3 fcntl; tp_btf/sched_process_exit",
+                &[part("sys_exit_close", Hook::Exit(SLOT_CLOSE)), part("sys_exit_dup", Hook::Exit(SLOT_DUP))],
             ),
         ],
+    },
+    Probe {
+        name: "file_holders",
+        variants: &[variant(
+            Object::File,
+            "tp_btf/sched_process_fork; tp_btf/sched_process_exit; tp_btf/sys_exit: recvmsg pidfd_getfd",
+            &[
+                optional("sys_exit_receive", Hook::Exit(SLOT_RECEIVE)),
+                part("sched_process_fork_files", Hook::Tracepoint("sched_process_fork")),
+                part("sched_process_exit_files", Hook::Tracepoint("sched_process_exit")),
+            ],
+        )],
+    },
+    Probe {
+        name: "file_bytes",
+        variants: &[variant(
+            Object::File,
+            "tp_btf/sys_exit: read write pread pwrite readv writev preadv pwritev sendfile splice copy_file_range mmap",
+            &[
+                part("sys_exit_read", Hook::Exit(SLOT_READ)),
+                part("sys_exit_write", Hook::Exit(SLOT_WRITE)),
+                part("sys_exit_move", Hook::Exit(SLOT_MOVE)),
+                part("sys_exit_held_mmap", Hook::Exit(SLOT_HELD_MMAP)),
+            ],
+        )],
+    },
+    Probe {
+        name: "file_pages",
+        variants: &[variant(
+            Object::File,
+            "tp_btf/mm_filemap_map_pages; tp_btf/mm_filemap_fault",
+            &[part("mm_filemap_map_pages", Hook::Tracepoint("mm_filemap_map_pages")), part("mm_filemap_fault", Hook::Tracepoint("mm_filemap_fault"))],
+        )],
+    },
+    Probe {
+        name: "file_ring_open",
+        variants: &[
+            variant(Object::Functions, "fexit/do_filp_open", &[part("do_filp_open", Hook::Attached)]),
+            variant(Object::File, "tp_btf/io_uring_complete", &[part("io_uring_complete_open", Hook::Tracepoint("io_uring_complete"))]),
+        ],
+    },
+    Probe {
+        name: "file_ring_bytes",
+        variants: &[variant(Object::File, "tp_btf/io_uring_complete", &[part("io_uring_complete_bytes", Hook::Tracepoint("io_uring_complete"))])],
+    },
+    Probe {
+        name: "file_change",
+        variants: &[naming(
+            "tp_btf/sys_exit: chmod chown utimes setxattr removexattr truncate fallocate; tp_btf/inode_set_ctime_to_ts ctime_xchg_skip ctime_ns_xchg",
+            &[part("sys_exit_change", Hook::Exit(SLOT_CHANGE))],
+        )],
     },
     Probe {
         name: "file_rename",

@@ -297,6 +297,60 @@ pub enum FileOp {
     Rename,
     /// A name was removed.
     Unlink,
+    /// Bytes moved so far by this process, or at the end where it did not write.
+    Use,
+    /// Something about it was changed other than by writing.
+    Change(FileChange),
+    /// A further name was made: `File::path` is the one it had, `File::new_path` the new one.
+    Link,
+}
+
+/// What [`FileOp::Change`] changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileChange {
+    /// Permissions.
+    Mode,
+    /// Owner or group.
+    Owner,
+    /// Times of access or modification.
+    Times,
+    /// An extended attribute, access control lists among them.
+    ExtendedAttribute,
+    /// Truncated or extended.
+    Size,
+    /// Space allocated, punched or collapsed.
+    Space,
+}
+
+/// Ways of using a file. Bits, equal to `EVENT_METHOD_*` in `bpf/event.h` (a test compares them).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileMethods(pub u16);
+
+impl FileMethods {
+    /// Mapped into memory: bytes read are the pages that page faults made reachable.
+    pub const MMAP: Self = Self(1);
+    /// Mapped shared and writable: what is written so is not counted.
+    pub const MMAP_WRITE: Self = Self(1 << 1);
+    /// By sendfile.
+    pub const SENDFILE: Self = Self(1 << 2);
+    /// By splice.
+    pub const SPLICE: Self = Self(1 << 3);
+    /// By `copy_file_range`.
+    pub const COPY: Self = Self(1 << 4);
+    /// Opened with `O_DIRECT`.
+    pub const DIRECT: Self = Self(1 << 5);
+    /// Through `io_uring`.
+    pub const IO_URING: Self = Self(1 << 6);
+    /// Opened by a file handle, without a path.
+    pub const HANDLE: Self = Self(1 << 7);
+    /// Opened through the 32-bit system call entry.
+    pub const COMPAT: Self = Self(1 << 8);
+
+    /// True when every bit of `other` is set here.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
 }
 
 /// A watched file.
@@ -326,6 +380,14 @@ pub struct File {
     pub size: u64,
     /// Id of the watch that matched, as given to [`crate::Sensor::set_watches`]; 0 where the name's extension matched.
     pub watch_id: u32,
+    /// Bytes that this process read through this description: on [`FileOp::Use`] and [`FileOp::CloseWrite`].
+    pub bytes_read: u64,
+    /// Bytes that it wrote.
+    pub bytes_written: u64,
+    /// How it was opened and used, as far as known.
+    pub methods: FileMethods,
+    /// False where a [`FileOp::Use`] tells what there was so far and more may come.
+    pub until_end: bool,
 }
 
 /// State of a TCP flow.

@@ -312,10 +312,14 @@ impl Sensor {
             self.forgot = Instant::now();
             crate::watches::forget_verdicts(watch);
         }
-        let writers = watch.state.get(&0, 0).map_or(0, |[_, writers]| writers);
-        let Some(sweep) = self.attached.as_ref().and_then(|attached| attached.sweep.as_ref()).filter(|_| writers > 0) else { return };
-        if let Err(error) = sweep.open().and_then(run) {
-            tracing::warn!(%error, "cannot look for closed files");
+        let (writers, uses) = watch.state.get(&0, 0).map_or((0, 0), |[_, writers, uses, _]| (writers, uses));
+        if writers == 0 && uses == 0 {
+            return;
+        }
+        for sweep in self.attached.iter().flat_map(|attached| &attached.sweeps) {
+            if let Err(error) = sweep.open().and_then(run) {
+                tracing::warn!(%error, "cannot look for closed files");
+            }
         }
     }
 

@@ -187,7 +187,7 @@ fn a_file_mapped_by_python_is_seen_at_its_open() {
     assert!(child.wait().expect("ends").success());
     let records = rig.up_to_marker(folder.path());
     let path = path_bytes(&inside.join("weights"));
-    let seen: Vec<&Record> = records.iter().filter(|record| file(record).is_some_and(|file| file.path == path)).collect();
+    let seen: Vec<&Record> = records.iter().filter(|record| file(record).is_some_and(|file| file.op == FileOp::Open && file.path == path)).collect();
     assert_eq!(seen.len(), 1);
     assert_eq!((seen[0].task.pid, seen[0].task.comm.starts_with("python")), (pid, true));
 }

@@ -1,7 +1,7 @@
 use std::path::Path;
 
-use picket_ebpf::record::{File as FileRecord, FileOp};
-use picket_event::{Access, File, FileActivityKind, FileSystemActivity};
+use picket_ebpf::record::{self, File as FileRecord, FileChange, FileOp};
+use picket_event::{Access, File, FileActivityKind, FileMethods, FileSystemActivity};
 
 use super::{Pipeline, text};
 
@@ -9,12 +9,39 @@ use super::{Pipeline, text};
 const O_TRUNC: u32 = 0o1000;
 const O_DIRECT: u32 = if cfg!(target_arch = "aarch64") { 0o20_0000 } else { 0o4_0000 };
 
+/// The probes' bits for a way are the event's; what was changed is a way as well.
+fn methods(record: &FileRecord) -> FileMethods {
+    let ways = [
+        (record::FileMethods::MMAP, FileMethods::MMAP),
+        (record::FileMethods::MMAP_WRITE, FileMethods::MMAP_SHARED_WRITE),
+        (record::FileMethods::SENDFILE, FileMethods::SENDFILE),
+        (record::FileMethods::SPLICE, FileMethods::SPLICE),
+        (record::FileMethods::COPY, FileMethods::COPY_FILE_RANGE),
+        (record::FileMethods::DIRECT, FileMethods::DIRECT),
+        (record::FileMethods::IO_URING, FileMethods::IO_URING),
+        (record::FileMethods::HANDLE, FileMethods::HANDLE),
+        (record::FileMethods::COMPAT, FileMethods::COMPAT32),
+    ];
+    let change = match record.op {
+        FileOp::Change(FileChange::ExtendedAttribute) => FileMethods::XATTR,
+        FileOp::Change(FileChange::Size | FileChange::Space) => FileMethods::TRUNCATE,
+        FileOp::Link => FileMethods::HARD_LINK,
+        _ => FileMethods::default(),
+    };
+    ways.into_iter().filter(|(way, _)| record.methods.contains(*way)).fold(change, |all, (_, way)| all.union(way))
+}
+
 impl Pipeline {
     pub(super) fn file(&self, record: FileRecord) -> FileSystemActivity {
         let kind = match record.op {
             FileOp::Open if record.created => FileActivityKind::Create,
             FileOp::Open => FileActivityKind::Open,
-            FileOp::CloseWrite => FileActivityKind::Update,
+            FileOp::CloseWrite | FileOp::Change(FileChange::Size | FileChange::Space) => FileActivityKind::Update,
+            FileOp::Use if record.bytes_written > 0 => FileActivityKind::Update,
+            FileOp::Use => FileActivityKind::Read,
+            FileOp::Change(FileChange::Mode | FileChange::Owner) => FileActivityKind::SetSecurity,
+            FileOp::Change(FileChange::Times | FileChange::ExtendedAttribute) => FileActivityKind::SetAttributes,
+            FileOp::Link => FileActivityKind::Link,
             FileOp::Rename => FileActivityKind::Rename,
             FileOp::Unlink => FileActivityKind::Delete,
         };
@@ -38,8 +65,16 @@ impl Pipeline {
                 sha256: None,
             }
         };
-        let file_result = (record.op == FileOp::Rename).then(|| file(&record.new_path));
-        FileSystemActivity { file_result, ..FileSystemActivity::new(kind, access, file(&record.path)) }
+        let file_result = matches!(record.op, FileOp::Rename | FileOp::Link).then(|| file(&record.new_path));
+        let summed = matches!(record.op, FileOp::Use | FileOp::CloseWrite);
+        FileSystemActivity {
+            file_result,
+            bytes_read: summed.then_some(record.bytes_read),
+            bytes_written: summed.then_some(record.bytes_written),
+            methods: methods(&record),
+            until_end: record.until_end,
+            ..FileSystemActivity::new(kind, access, file(&record.path))
+        }
     }
 
     /// Of the watch that matched; else by extension.

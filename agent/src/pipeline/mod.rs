@@ -68,11 +68,11 @@ impl Shedding {
         self.0.store(level.min(Self::LEVEL_MAX), Ordering::Relaxed);
     }
 
-    /// 1: opens that only an extension matched. 2: flows too.
+    /// 1: opens and uses of files that only an extension matched. 2: flows too.
     fn sheds(&self, record: &Record) -> bool {
         let level = self.level();
         match &record.body {
-            Body::File(file) => level >= 1 && file.op == FileOp::Open && file.watch_id == 0,
+            Body::File(file) => level >= 1 && matches!(file.op, FileOp::Open | FileOp::Use) && file.watch_id == 0,
             Body::Flow(_) => level >= 2,
             _ => false,
         }

@@ -1,8 +1,8 @@
 //! Records in, events out.
 
-use picket_ebpf::record::{Action, ActionOp, Exec, Exit, File, Flow, FlowOp, Fork};
+use picket_ebpf::record::{Action, ActionOp, Exec, Exit, File, FileChange, Flow, FlowOp, Fork};
 use picket_event::{
-    Direction, FileActivityKind, LaunchType, MemoryActivityKind, NetworkActivityKind, ProcessActivityKind, ProcessMethod, ProcessRole, Timestamp,
+    Direction, FileActivityKind, FileMethods, LaunchType, MemoryActivityKind, NetworkActivityKind, ProcessActivityKind, ProcessMethod, ProcessRole, Timestamp,
 };
 
 use super::*;
@@ -73,6 +73,10 @@ fn file_record(pid: u32, watch_id: u32, path: &str, op: FileOp) -> Record {
         owner_uid: 9,
         size: 10,
         watch_id,
+        bytes_read: 3,
+        bytes_written: 4,
+        methods: picket_ebpf::record::FileMethods::MMAP,
+        until_end: true,
     };
     record(70, task(pid, 1), Body::File(Box::new(file)))
 }
@@ -300,4 +304,29 @@ fn code_and_kernel_actions_have_their_classes() {
     let stopped = pipeline.event(action(ActionOp::Signal, [19, 0, 0, 0, 0, 0, 0, 0], Some(task(9, 1)), ""));
     let Activity::Kernel(kernel) = &stopped.activity else { panic!("{stopped:?}") };
     assert_eq!((kernel.operation.as_str(), kernel.detail.as_str(), kernel.process.as_ref().map(|process| process.pid)), ("kill", "SIGSTOP", Some(BASE + 9)));
+}
+
+#[test]
+fn sums_ways_and_changes_of_a_file_become_its_event() {
+    let mut pipeline = pipeline("");
+    let mut event = |op| {
+        let Activity::File(file) = pipeline.event(file_record(5, 0, "/srv/x.pt", op)).activity else { panic!("no file") };
+        (file.kind, file.bytes_read, file.bytes_written, file.methods, file.file_result.is_some())
+    };
+    let mapped = FileMethods::MMAP;
+    assert_eq!(event(FileOp::Use), (FileActivityKind::Update, Some(3), Some(4), mapped, false));
+    assert_eq!(event(FileOp::CloseWrite), (FileActivityKind::Update, Some(3), Some(4), mapped, false));
+    assert_eq!(event(FileOp::Open), (FileActivityKind::Open, None, None, mapped, false));
+    assert_eq!(event(FileOp::Link), (FileActivityKind::Link, None, None, mapped.union(FileMethods::HARD_LINK), true));
+    let changes = [
+        (FileChange::Mode, FileActivityKind::SetSecurity, mapped),
+        (FileChange::Owner, FileActivityKind::SetSecurity, mapped),
+        (FileChange::Times, FileActivityKind::SetAttributes, mapped),
+        (FileChange::ExtendedAttribute, FileActivityKind::SetAttributes, mapped.union(FileMethods::XATTR)),
+        (FileChange::Size, FileActivityKind::Update, mapped.union(FileMethods::TRUNCATE)),
+        (FileChange::Space, FileActivityKind::Update, mapped.union(FileMethods::TRUNCATE)),
+    ];
+    for (change, kind, methods) in changes {
+        assert_eq!(event(FileOp::Change(change)), (kind, None, None, methods, false));
+    }
 }
