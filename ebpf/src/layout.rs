@@ -133,7 +133,7 @@ mod tests {
     use super::*;
     use crate::record::{ActionOp, FileMethods, MapOrigin, RecordFlags};
 
-    const PRELUDE: &str = "typedef unsigned char __u8; typedef unsigned short __u16; typedef unsigned int __u32; typedef unsigned long long __u64;\n#include \"event.h\"\n#include <stdio.h>\n";
+    const PRELUDE: &str = "typedef unsigned char __u8; typedef unsigned short __u16; typedef unsigned int __u32; typedef unsigned long long __u64; typedef int __s32;\n#include \"event.h\"\n#include <stdio.h>\n";
 
     fn expressions() -> Vec<(String, String, u64)> {
         let mut list: Vec<(String, String, u64)> = TABLE
