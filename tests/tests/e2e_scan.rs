@@ -1,6 +1,6 @@
 //! A malicious model lands on a host: the sensor sees the write, the locked-in scanner judges the file, and the analyst finds it on the server
 //! with the process that wrote it. The payload would call `print`, and nothing here loads it.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that meets a surprise ends there")]
+#![expect(clippy::unwrap_used, reason = "a test that meets a surprise ends there")]
 
 use std::{path::Path, process::Command, time::Duration};
 
