@@ -20,9 +20,10 @@ cargo run --quiet --workspace --locked --example corpus -- "$seeds/tree" 65536 |
 mkdir -p "$seeds/flat"
 find "$seeds/tree" -type f | while read -r file; do cp "$file" "$seeds/flat/$(basename "$(dirname "$file")")"; done
 
-targets=(${ONLY:-scan decode pickle zip tar 7z gzip elf python-bytecode r-data ggml gguf parquet arrow core-ml paddle-program paddle-parameters msgpack xgboost
+targets=(scan decode pickle zip tar 7z gzip elf python-bytecode r-data ggml gguf parquet arrow core-ml paddle-program paddle-parameters msgpack xgboost
   catboost tensorflow-checkpoint tensorflow-graph tensorflow-saved-model onnx tflite hdf5 npy safetensors keras-metadata json yaml xml jinja python pth-startup
-  mlflow-model requirements script})
+  mlflow-model requirements script)
+if [[ -n ${ONLY:-} ]]; then targets=("$ONLY"); fi
 failed=()
 for target in "${targets[@]}"; do
   binary=parser format=$target
