@@ -76,9 +76,7 @@ fn a_malicious_model_that_lands_is_found_with_who_wrote_it() {
 #[test]
 fn a_scan_that_the_server_asks_for_is_done_and_told() {
     let Some(mut scene) = scene("a_scan_that_the_server_asks_for_is_done_and_told") else { return };
-    let host = scene.deployment.ctl.text(&["hosts", "list", "--format", "json"]).unwrap();
-    let hosts: Value = serde_json::from_str(&host).unwrap_or_else(|_| serde_json::from_str(host.lines().next().unwrap()).unwrap());
-    let host = hosts.get(0).unwrap_or(&hosts)["device_uid"].as_str().unwrap().to_owned();
+    let host = scene.agent.device_uid().to_owned();
     // Not watched, and of no ending that is: only the command leads here.
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("payload.xyz"), b"cbuiltins\nprint\n(S'harmless'\ntR.").unwrap();
