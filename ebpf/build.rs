@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// One object a feature group: a section that a loader cannot parse fails its whole object.
-const SUBJECTS: [&str; 10] = ["syscalls", "process", "access", "privilege", "mapping", "kernel", "file", "network", "functions", "iterators"];
+const SUBJECTS: [&str; 12] =
+    ["syscalls", "process", "access", "privilege", "mapping", "kernel", "file", "network", "datagram", "endpoint", "functions", "iterators"];
 
 const INSTALL: &str = "install them with: apt-get install clang libbpf-dev linux-libc-dev (Fedora: dnf install clang libbpf-devel kernel-headers)";
 

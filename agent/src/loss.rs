@@ -116,6 +116,7 @@ pub(crate) fn message(cause: LossCause, count: u64) -> String {
         LossCause::Refused => "refused",
         LossCause::MapFull => "incomplete because a kernel map was full",
         LossCause::ProbeDetached => "not seen because a probe was detached",
+        LossCause::RateLimited => "left out because one process caused more of them than its share",
         LossCause::SensorTampered => "not seen because the sensor was tampered with",
         LossCause::Scan => "not looked at by a scan",
     };

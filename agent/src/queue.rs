@@ -25,7 +25,7 @@ pub(crate) fn record_class(record: &Record) -> usize {
     match record.body {
         Body::Fork(_) | Body::Exec(_) | Body::Exit(_) | Body::Action(_) => PROCESS,
         Body::File(_) => 1,
-        Body::Flow(_) => 2,
+        Body::Flow(_) | Body::Dns(_) | Body::Socket(_) => 2,
     }
 }
 
@@ -102,7 +102,7 @@ impl QueueReceiver {
 
 #[cfg(test)]
 mod tests {
-    use picket_ebpf::record::{Exit, Flow, FlowOp, RecordFlags, Task};
+    use picket_ebpf::record::{Exit, Flow, FlowOp, FlowProtocol, RecordFlags, Task};
 
     use super::*;
 
@@ -118,6 +118,9 @@ mod tests {
             cookie: 1,
             established_boot_ns: 1,
             error: 0,
+            protocol: FlowProtocol::Tcp,
+            quic: false,
+            merged: false,
         };
         let body = if process { Body::Exit(Exit { code: 0 }) } else { Body::Flow(flow) };
         Record { time_boot_ns: 1, cpu: 0, flags: RecordFlags::default(), task: Task::default(), body }

@@ -191,6 +191,7 @@ impl Drain {
         };
         enter(LossCause::RingFull, counters.dropped, self.counted.dropped);
         enter(LossCause::MapFull, counters.map_full, self.counted.map_full);
+        enter(LossCause::RateLimited, counters.limited, self.counted.limited);
         self.counted = counters.clone();
         self.counted_at = until;
         let run_time_ns = self.sensor.run_time_ns();

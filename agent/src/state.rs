@@ -71,6 +71,7 @@ impl AgentState {
             "events_total": self.counters.events.load(Ordering::Relaxed),
             "processes": self.counters.processes.load(Ordering::Relaxed),
             "processes_forgotten": self.counters.forgotten.load(Ordering::Relaxed),
+            "dns_malformed": self.counters.dns_malformed.load(Ordering::Relaxed),
             "losses": self.losses().iter().map(|loss| json!({ "cause": loss.cause, "class_uid": loss.class_uid, "count": loss.count })).collect::<Vec<_>>(),
             "kernel_counters": {
                 "produced": snapshot.counters.produced, "dropped": snapshot.counters.dropped, "consumed": snapshot.counters.consumed,

@@ -151,7 +151,10 @@ struct sock_common {
 	atomic64_t skc_cookie;
 };
 struct socket { struct file *file; struct sock *sk; short type; };
-struct sock { struct sock_common __sk_common; u16 sk_protocol; struct socket *sk_socket; int sk_err; };
+struct sock { struct sock_common __sk_common; u16 sk_type; u16 sk_protocol; struct socket *sk_socket; int sk_err; };
+struct sockaddr_un { u16 sun_family; char sun_path[108]; };
+struct unix_address { int len; struct sockaddr_un name[1]; };
+struct unix_sock { struct sock sk; struct unix_address *addr; struct path path; struct sock *peer; };
 struct inet_sock { struct sock sk; __be16 inet_sport; };
 struct tcp_sock { u64 bytes_received; u64 bytes_sent; u64 bytes_acked; u64 bytes_retrans; };
 
@@ -176,6 +179,23 @@ struct io_ring_ctx { struct io_file_table file_table; };
 struct io_uring_cqe { u64 user_data; s32 res; u32 flags; };
 
 #pragma clang attribute pop
+
+/* The contexts of programs on a control group: user-space interface, never relocated. */
+struct bpf_sock {
+	__u32 bound_dev_if, family, type, protocol, mark, priority, src_ip4, src_ip6[4], src_port;
+	__be16 dst_port;
+	__u16 : 16;
+	__u32 dst_ip4, dst_ip6[4], state;
+	__s32 rx_queue_mapping;
+};
+struct __sk_buff {
+	__u32 len, pkt_type, mark, queue_mapping, protocol, vlan_present, vlan_tci, vlan_proto, priority, ingress_ifindex, ifindex, tc_index, cb[5], hash, tc_classid;
+	__u32 data, data_end, napi_id, family, remote_ip4, local_ip4, remote_ip6[4], local_ip6[4], remote_port, local_port, data_meta;
+	union { void *flow_keys; __u64 : 64; } __attribute__((aligned(8)));
+	__u64 tstamp;
+	__u32 wire_len, gso_segs;
+	union { struct bpf_sock *sk; __u64 : 64; } __attribute__((aligned(8)));
+};
 
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>

@@ -15,6 +15,8 @@ enum event_kind {
 	EVENT_ACTION = 4,
 	EVENT_FILE = 16,
 	EVENT_FLOW = 32,
+	EVENT_DNS = 33,
+	EVENT_SOCKET = 34,
 	EVENT_INODE = 48, /* from the loader's own iterator only */
 };
 
@@ -66,8 +68,14 @@ enum event_flow_op {
 	EVENT_FLOW_CLOSE = 3,
 	EVENT_FLOW_FAIL = 4,
 	EVENT_FLOW_EXISTING = 5,
+	EVENT_FLOW_TRAFFIC = 6, /* still up; bytes so far */
+	EVENT_FLOW_LISTEN = 7,  /* waits for peers at its local end; existing ones carry EVENT_F_PREEXISTING */
 };
 
+/* event_flow.app */
+enum event_app { EVENT_APP_UNKNOWN = 0, EVENT_APP_QUIC = 1 };
+
+enum event_dns_op { EVENT_DNS_QUERY = 1, EVENT_DNS_RESPONSE = 2 };
 /* What a process does to others, to itself or to the kernel; with the meaning of values[], and of texts where there are any.
  * A - is a value that is not used. */
 enum event_action_op {
@@ -112,7 +120,8 @@ enum counter {
 	COUNTER_PRODUCED = 0,
 	COUNTER_DROPPED = 3,
 	COUNTER_MAP_FULL = 6,
-	COUNTER_ERROR = 9,
+	COUNTER_LIMITED = 9, /* one process asked for more than its share */
+	COUNTER_ERROR = 12,
 	COUNTER_E_SCRATCH = COUNTER_ERROR, /* the per-CPU buffer was not there: cannot happen, counted all the same */
 	COUNTER_E_ARGUMENTS,               /* arguments not readable at exec */
 	COUNTER_E_ENVIRONMENT,             /* environment not readable, or longer than the scan */
@@ -123,6 +132,7 @@ enum counter {
 	COUNTER_E_OWNER,                   /* a flow whose owner is unknown */
 	COUNTER_E_TARGET,                  /* the process that a call named was not found */
 	COUNTER_E_REPEAT,                  /* repeated actions held back: told by the count of a later record, if one comes */
+	COUNTER_E_PACKET,                  /* a packet whose headers are not readable */
 	COUNTERS,
 };
 
@@ -140,6 +150,9 @@ enum counter {
 #define ACTION_DATA 8192
 #define ACTION_TEXTS 3
 #define ACTION_VALUES 8
+#define DNS_MESSAGE_MAX 4096
+#define SOCKET_DATA 8192
+#define SOCKET_NAME 32
 
 struct event_task {
 	__u32 pid;
@@ -236,7 +249,40 @@ struct event_flow {
 	__u8 op;
 	__u8 inbound;
 	__u32 error;
-	__u32 reserved;
+	__u8 protocol; /* 6 or 17 */
+	__u8 app;
+	__u16 merged; /* the remote end stands for several peers, of one process that had too many */
+};
+
+/* A DNS message of this host's resolver, whole or its beginning; the flow says whose and with whom. */
+struct event_dns {
+	struct event_flow flow;
+	__u32 message_bytes; /* on the wire */
+	__u16 used;          /* here */
+	__u8 op;
+	__u8 reserved;
+};
+
+enum event_socket_op { EVENT_SOCKET_LOCAL = 1, EVENT_SOCKET_SPECIAL = 2 };
+
+/* event_socket.name */
+enum event_socket_name { EVENT_SOCKET_UNNAMED = 0, EVENT_SOCKET_PATH = 1, EVENT_SOCKET_ABSTRACT = 2 };
+
+/* A local socket was connected to one with a listed name, or a socket was made that is neither local nor for TCP or UDP. */
+struct event_socket {
+	struct event_header header;
+	__u64 inode; /* of the socket's file, zero where it has none */
+	__u64 cookie;
+	__u32 device;
+	__u32 owner_uid;
+	__u16 i_mode;
+	__u16 family;
+	__u16 type;
+	__u16 protocol;
+	__u8 op;
+	__u8 name;
+	__u16 name_len; /* components, or the bytes of an abstract name */
+	__u32 used;
 };
 
 struct event_action {

@@ -31,6 +31,32 @@ int iterate_held_sockets(struct bpf_iter__task_file *ctx)
 	return iterate__held_socket(ctx->meta->seq, ctx->meta->session_id, ctx->task, ctx->file);
 }
 
+SEC("iter/task_file")
+int iterate_holders(struct bpf_iter__task_file *ctx)
+{
+	return iterate__holder(ctx->task, ctx->file);
+}
+
+SEC("iter/bpf_map_elem")
+int tell_flows(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct traffic *traffic = traffic__state();
+	struct flow *flow = ctx->value;
+	u64 *key = ctx->key;
+
+	return key && flow && traffic ? flow__tell(traffic, *key, flow) : 0;
+}
+
+SEC("iter/bpf_map_elem")
+int tell_datagrams(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct traffic *traffic = traffic__state();
+	struct datagram_key *key = ctx->key;
+	struct datagram *flow = ctx->value;
+
+	return key && flow && traffic ? datagram__tell(traffic, key, flow) : 0;
+}
+
 SEC("iter/tcp")
 int iterate_orphan_sockets(struct bpf_iter__tcp *ctx)
 {

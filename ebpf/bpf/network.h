@@ -22,29 +22,40 @@ static __always_inline void flow__own(struct flow *flow, struct task_struct *tas
 }
 
 /* connect(2): in the caller's context, before the SYN leaves. */
-static __always_inline void flow__connecting(u64 key)
+static __always_inline void flow__connecting(u64 key, u64 cookie)
 {
 	struct flow flow = {};
 
+	flow.cookie = cookie;
 	flow__own(&flow, bpf_get_current_task_btf());
 	if (bpf_map_update_elem(&picket_flows, &key, &flow, BPF_ANY))
 		counter__add(COUNTER_MAP_FULL + CLASS_NETWORK);
 }
 
-static __always_inline void flow__established(struct sock *sk, u64 key, int old)
+/* listen(2), in the caller's context. */
+static __always_inline void flow__listening(struct sock *sk)
+{
+	struct flow flow = {};
+
+	flow__own(&flow, bpf_get_current_task_btf());
+	flow__emit(sk, &flow, EVENT_FLOW_LISTEN);
+}
+
+static __always_inline void flow__established(struct sock *sk, u64 key, u64 cookie, int old)
 {
 	struct flow *known = bpf_map_lookup_elem(&picket_flows, &key);
 	struct flow fresh = {};
 
 	if (old == TCP_SYN_SENT) {
 		if (known)
-			known->established_boot_ns = bpf_ktime_get_boot_ns();
+			known->told_boot_ns = known->established_boot_ns = bpf_ktime_get_boot_ns();
 		flow__emit(sk, known, EVENT_FLOW_CONNECT);
 		return;
 	}
 	/* Accepted by the kernel, for whoever calls accept(2): nobody's yet. */
 	fresh.inbound = 1;
-	fresh.established_boot_ns = bpf_ktime_get_boot_ns();
+	fresh.cookie = cookie;
+	fresh.told_boot_ns = fresh.established_boot_ns = bpf_ktime_get_boot_ns();
 	if (bpf_map_update_elem(&picket_flows, &key, &fresh, BPF_ANY))
 		counter__add(COUNTER_MAP_FULL + CLASS_NETWORK);
 }
@@ -68,12 +79,15 @@ static __always_inline int network__state(struct sock *sk, int old, int new)
 		return 0;
 	switch (new) {
 	case TCP_SYN_SENT:
-		bpf_get_socket_cookie(sk); /* gives the socket its cookie, if it has none yet */
-		flow__connecting(key);
+		/* The helper gives the socket its cookie, if it has none yet. */
+		flow__connecting(key, bpf_get_socket_cookie(sk));
 		break;
 	case TCP_ESTABLISHED:
+		flow__established(sk, key, bpf_get_socket_cookie(sk), old);
+		break;
+	case TCP_LISTEN:
 		bpf_get_socket_cookie(sk);
-		flow__established(sk, key, old);
+		flow__listening(sk);
 		break;
 	case TCP_CLOSE:
 		flow__closed(sk, key, old);
@@ -112,8 +126,10 @@ static __always_inline int network__accepted(struct sock *sk)
 	if (family != AF_INET && family != AF_INET6)
 		return 0;
 	known = bpf_map_lookup_elem(&picket_flows, &key);
-	if (known)
-		flow.established_boot_ns = known->established_boot_ns;
+	if (known) {
+		flow.told_boot_ns = flow.established_boot_ns = known->established_boot_ns;
+		flow.cookie = known->cookie;
+	}
 	flow.inbound = 1;
 	flow__own(&flow, task);
 	flow__emit(sk, &flow, EVENT_FLOW_ACCEPT);

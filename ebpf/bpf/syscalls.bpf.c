@@ -49,6 +49,8 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	JUMP(picket_on_exit, SLOT_CLOCK);
 	JUMP(picket_on_exit, SLOT_CHANGE);
 	JUMP(picket_on_exit, SLOT_RECEIVE);
+	JUMP(picket_on_exit, SLOT_CONNECT);
+	JUMP(picket_on_exit, SLOT_SOCKET);
 	JUMP(picket_on_exit, SLOT_READ);
 	JUMP(picket_on_exit, SLOT_WRITE);
 	JUMP(picket_on_exit, SLOT_CLOSE);

@@ -29,6 +29,8 @@ enum syscall_slot {
 	SLOT_CLOCK,
 	SLOT_CHANGE,
 	SLOT_RECEIVE,
+	SLOT_CONNECT,
+	SLOT_SOCKET,
 	SLOT_HOLDERS,
 	SLOT_CLOSE = SLOT_HOLDERS,
 	SLOT_DUP,
@@ -68,7 +70,8 @@ static const volatile u16 syscall_slots[SYSCALLS] = {
 	[33] = SLOT_DUP, /* dup2 */
 	[38] = COMPAT(SLOT_RENAME), /* i386 rename */
 	[40] = SLOT_MOVE, /* sendfile */
-	[41] = COMPAT(SLOT_DUP), /* i386 dup */
+	[41] = SLOT_SOCKET | COMPAT(SLOT_DUP), /* socket, i386 dup */
+	[42] = SLOT_CONNECT, /* connect */
 	[43] = SLOT_ACCEPT, /* accept */
 	[46] = COMPAT(SLOT_IDS),
 	[47] = SLOT_RECEIVE, /* recvmsg */
@@ -191,6 +194,8 @@ static const volatile u16 syscall_slots[SYSCALLS] = {
 	[353] = COMPAT(SLOT_RENAME), /* i386 renameat2 */
 	[356] = COMPAT(SLOT_MEMFD),
 	[357] = COMPAT(SLOT_BPF),
+	[359] = COMPAT(SLOT_SOCKET), /* i386 socket */
+	[362] = COMPAT(SLOT_CONNECT), /* i386 connect */
 	[364] = COMPAT(SLOT_ACCEPT), /* i386 accept4; socketcall's own accept stays unseen */
 	[372] = COMPAT(SLOT_RECEIVE), /* i386 recvmsg */
 	[377] = COMPAT(SLOT_MOVE), /* i386 copy_file_range */

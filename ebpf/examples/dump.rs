@@ -49,6 +49,8 @@ fn line(record: &Record) -> String {
             file.size,
             record.flags.0
         ),
+        Body::Dns(dns) => format!("{} {} {} {:?}", if dns.response { "answer" } else { "question" }, dns.local, dns.remote, text(&dns.message)),
+        Body::Socket(socket) => format!("{:?} family {} type {} protocol {}", socket.op, socket.family, socket.kind, socket.protocol),
         Body::Flow(flow) => {
             format!("{:?} {} {} sent {} received {} error {}", flow.op, flow.local, flow.remote, flow.bytes_sent, flow.bytes_received, flow.error)
         }

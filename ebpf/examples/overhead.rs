@@ -78,8 +78,39 @@ fn cases(folder: &Path, memory: &Path) -> Vec<Case> {
         Case { name: "open_close_unwatched_same_file_system", act: open(same), batch: 100_000 },
         Case { name: "open_close_unwatched_other_file_system", act: open(other), batch: 100_000 },
         Case { name: "open_close_watched", act: open(watched), batch: 50_000 },
+        Case { name: "udp_send_receive_loopback", act: datagrams(), batch: 50_000 },
+        Case { name: "tcp_send_receive_loopback", act: streams(), batch: 50_000 },
         Case { name: "fork_exec", act: Box::new(|| drop(Command::new("/bin/true").status())), batch: 500 },
     ]
+}
+
+/// One datagram of a flow that is known: two system calls, one packet out and in.
+fn datagrams() -> Box<dyn Fn()> {
+    let socket = || std::net::UdpSocket::bind("127.0.0.1:0").ok();
+    let (Some(here), Some(there)) = (socket(), socket()) else { return Box::new(|| ()) };
+    if there.local_addr().and_then(|to| here.connect(to)).is_err() {
+        return Box::new(|| ());
+    }
+    Box::new(move || {
+        let mut bytes = [0; 1200];
+        let _ = here.send(&bytes).and_then(|_| there.recv(&mut bytes));
+    })
+}
+
+/// One segment of a connection: two system calls, one packet out and in, and sometimes an acknowledgement.
+fn streams() -> Box<dyn Fn()> {
+    use std::io::{Read as _, Write as _};
+    let pair = || {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let here = std::net::TcpStream::connect(listener.local_addr()?)?;
+        here.set_nodelay(true)?;
+        Ok::<_, std::io::Error>((here, listener.accept()?.0))
+    };
+    let Ok((here, there)) = pair() else { return Box::new(|| ()) };
+    Box::new(move || {
+        let mut bytes = [0; 1200];
+        let _ = (&here).write_all(&bytes).and_then(|()| (&there).read_exact(&mut bytes));
+    })
 }
 
 /// Two system calls and no more: the standard library's own close adds an fcntl where assertions are on.

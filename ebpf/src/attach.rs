@@ -6,11 +6,11 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use aya::Btf;
 use aya::maps::{Map, MapData, ProgramArray};
-use aya::programs::{Iter, Program, ProgramError, ProgramFd};
+use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Iter, Program, ProgramError, ProgramFd};
 
 use crate::actions::ACTIONS;
 use crate::objects::{Object, Objects};
-use crate::probes::{Hook, ITERATORS, NAMING, PROBES, Part, Probe, Variant};
+use crate::probes::{Hook, ITERATORS, NAMING, PROBES, Part, Probe, TELLERS, Variant};
 use crate::sensor::ProbeState;
 use crate::sys::MapIterator;
 
@@ -20,6 +20,7 @@ pub(crate) struct Attached {
     /// Over what was opened for writing, then over what is in use: the first takes the sums of the second into its record.
     pub(crate) sweeps: Vec<MapIterator>,
     pub(crate) ring_sweep: Option<MapIterator>,
+    pub(crate) tellers: Vec<MapIterator>,
     /// Held: an emptied table would leave the dispatcher with nothing to jump to.
     _dispatch: Option<Dispatch>,
     /// Descriptors of loaded programs, for their run time and misses, with their names.
@@ -34,7 +35,7 @@ struct Dispatch {
 /// Loads and attaches everything.
 pub(crate) fn attach(objects: &mut Objects, btf: &Btf) -> Attached {
     let dispatch = objects.dispatch().map(|on_exit| Dispatch { on_exit, used: false });
-    let mut attaching = Attaching { objects, btf, dispatch, programs: Vec::new(), naming: None };
+    let mut attaching = Attaching { objects, btf, dispatch, programs: Vec::new(), naming: None, group: None };
     let mut states: Vec<ProbeState> = PROBES.iter().chain(ACTIONS).map(|probe| attaching.probe(probe)).collect();
     // Last: from here on system calls reach the probes, where a probe needs them.
     if attaching.dispatch.as_ref().is_some_and(|dispatch| dispatch.used)
@@ -49,7 +50,11 @@ pub(crate) fn attach(objects: &mut Objects, btf: &Btf) -> Attached {
     let ring_sweep = attaching.sweeper(Object::Kernel, "picket_rings", "sweep_rings");
     states.push(state("io_uring_sweep", "iter/bpf_map_elem", ring_sweep.as_ref().map(|_| ()).map_err(Clone::clone)));
     let sweeps = closed.into_iter().chain(used).collect();
-    Attached { states, sweeps, ring_sweep: ring_sweep.ok(), _dispatch: attaching.dispatch, programs: attaching.programs }
+    let tellers: Vec<_> = TELLERS.iter().map(|(program, map)| attaching.sweeper(Object::Iterators, map, program)).collect();
+    let told = tellers.iter().find_map(|teller| teller.as_ref().err().cloned());
+    states.push(state("flow_traffic", "iter/bpf_map_elem", told.map_or(Ok(()), Err)));
+    let tellers = tellers.into_iter().flatten().collect();
+    Attached { states, sweeps, ring_sweep: ring_sweep.ok(), tellers, _dispatch: attaching.dispatch, programs: attaching.programs }
 }
 
 fn state(name: &str, hook: &str, outcome: Result<(), String>) -> ProbeState {
@@ -71,6 +76,8 @@ struct Attaching<'a> {
     programs: Vec<(String, i32)>,
     /// Whether the change-time tracepoints are attached, once they were tried.
     naming: Option<Result<(), String>>,
+    /// The root control group, once it was looked for.
+    group: Option<Result<File, String>>,
 }
 
 impl Attaching<'_> {
@@ -123,6 +130,7 @@ impl Attaching<'_> {
                 dispatch.used = true;
                 Ok(())
             }
+            Hook::Group => self.group(object, part),
             Hook::Tracepoint(_) | Hook::Entry(_) | Hook::Return(_) => {
                 let attached = match self.find(object, part.program)? {
                     Program::BtfTracePoint(program) => program.attach().map(|_| ()),
@@ -141,6 +149,7 @@ impl Attaching<'_> {
         let target = match part.hook {
             Hook::Tracepoint(name) | Hook::Entry(name) | Hook::Return(name) => name,
             Hook::Exit(_) | Hook::Attached => "sys_exit",
+            Hook::Group => "",
         };
         let btf = self.btf;
         let found = self.find(object, part.program)?;
@@ -149,6 +158,8 @@ impl Attaching<'_> {
                 Program::BtfTracePoint(program) => program.load(target, btf),
                 Program::FEntry(program) => program.load(target, btf),
                 Program::FExit(program) => program.load(target, btf),
+                Program::CgroupSkb(program) => program.load(),
+                Program::CgroupSock(program) => program.load(),
                 _ => return Err(format!("{} is of another kind", part.program)),
             }
             .map_err(|error| reason(&error))?;
@@ -165,6 +176,8 @@ impl Attaching<'_> {
             Ok(Program::BtfTracePoint(program)) => program.unload(),
             Ok(Program::FEntry(program)) => program.unload(),
             Ok(Program::FExit(program)) => program.unload(),
+            Ok(Program::CgroupSkb(program)) => program.unload(),
+            Ok(Program::CgroupSock(program)) => program.unload(),
             _ => return,
         };
         if unloaded.is_ok() {
@@ -179,13 +192,26 @@ impl Attaching<'_> {
     /// A program that is run over every element of a map of its object.
     fn sweeper(&mut self, object: Object, map: &'static str, program: &'static str) -> Result<MapIterator, String> {
         let ebpf = self.objects.object(object)?;
-        let Some(Map::HashMap(map)) = ebpf.take_map(map) else { return Err(format!("the map {map} is missing")) };
+        let Some(Map::HashMap(map) | Map::LruHashMap(map)) = ebpf.take_map(map) else { return Err(format!("the map {map} is missing")) };
         let found: &mut Iter =
             ebpf.program_mut(program).ok_or_else(|| format!("no program {program} in its object"))?.try_into().map_err(|error| reason(&error))?;
         found.load("bpf_map_elem", self.btf).map_err(|error| reason(&error))?;
         let fd = found.fd().map_err(|error| reason(&error))?;
         self.programs.push((program.to_owned(), fd.as_fd().as_raw_fd()));
-        MapIterator::new(fd.as_fd(), map.fd().as_fd()).map_err(|error| format!("cannot bind the sweep to its map: {error}"))
+        MapIterator::new(fd.as_fd(), map.fd().as_fd()).map_err(|error| format!("cannot bind {program} to its map: {error}"))
+    }
+
+    fn group(&mut self, object: Object, part: &Part) -> Result<(), String> {
+        let group = self.group.get_or_insert_with(crate::cgroup::root).as_ref().map_err(Clone::clone)?.try_clone().map_err(|error| error.to_string())?;
+        // Programs of others on the same group stay: a link always adds.
+        let mode = CgroupAttachMode::Single;
+        let direction = if part.program.contains("egress") { CgroupSkbAttachType::Egress } else { CgroupSkbAttachType::Ingress };
+        let attached = match self.find(object, part.program)? {
+            Program::CgroupSkb(program) => program.attach(&group, direction, mode).map(|_| ()),
+            Program::CgroupSock(program) => program.attach(&group, mode).map(|_| ()),
+            _ => return Err(format!("{} is of another kind", part.program)),
+        };
+        attached.map_err(|error| reason(&error))
     }
 }
 

@@ -14,7 +14,7 @@ const MOUNT_POINT: &str = "/sys/fs/bpf";
 pub(crate) const KEPT: [&str; 2] = ["picket_counters", "picket_consumed"];
 
 /// Maps that several objects use; every other map belongs to one object.
-pub(crate) const SHARED: [&str; 23] = [
+pub(crate) const SHARED: [&str; 27] = [
     "picket_on_exit",
     "picket_ring",
     "picket_counters",
@@ -24,6 +24,10 @@ pub(crate) const SHARED: [&str; 23] = [
     "picket_action",
     "picket_repeats",
     "picket_identities",
+    "picket_traffic",
+    "picket_network",
+    "picket_sockets",
+    "picket_datagrams",
     "picket_config",
     "picket_state",
     "picket_roots",

@@ -2,8 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::layout::{self as at, ACTION_TEXTS, ACTION_VALUES, KIND_ACTION, KIND_EXEC, KIND_EXIT, KIND_FILE, KIND_FLOW, KIND_FORK};
-use crate::record::{Action, ActionOp, Body, DecodeError, Exec, Exit, File, FileChange, FileMethods, FileOp, Flow, FlowOp, Fork, Record, RecordFlags, Task};
+use crate::layout::{self as at, ACTION_TEXTS, ACTION_VALUES, KIND_ACTION, KIND_DNS, KIND_EXEC, KIND_EXIT, KIND_FILE, KIND_FLOW, KIND_FORK, KIND_SOCKET};
+use crate::record::{
+    Action, ActionOp, Body, DecodeError, Dns, Exec, Exit, File, FileChange, FileMethods, FileOp, Flow, FlowOp, FlowProtocol, Fork, Record, RecordFlags, Socket,
+    SocketOp, Task,
+};
 
 /// Decodes one record. Bytes after it are ignored, so that records can lie one after the other; see [`length`].
 pub(crate) fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
@@ -15,6 +18,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         KIND_ACTION => Body::Action(Box::new(action(raw)?)),
         KIND_FILE => Body::File(Box::new(file(raw)?)),
         KIND_FLOW => Body::Flow(flow(raw)?),
+        KIND_DNS => Body::Dns(Box::new(dns(raw)?)),
+        KIND_SOCKET => Body::Socket(Box::new(socket(raw)?)),
         other => return Err(DecodeError::Kind(other)),
     };
     Ok(Record {
@@ -33,6 +38,8 @@ pub(crate) fn length(bytes: &[u8]) -> Result<usize, DecodeError> {
         KIND_FORK => at::EVENT_FORK__SIZE,
         KIND_EXIT => at::EVENT_EXIT__SIZE,
         KIND_FLOW => at::EVENT_FLOW__SIZE,
+        KIND_SOCKET => at::EVENT_SOCKET__SIZE.saturating_add(raw.u32(at::EVENT_SOCKET__USED)? as usize),
+        KIND_DNS => at::EVENT_DNS__SIZE.saturating_add(raw.u16(at::EVENT_DNS__USED)?.into()),
         KIND_EXEC => at::EVENT_EXEC__SIZE.saturating_add(raw.u32(at::EVENT_EXEC__USED)? as usize),
         KIND_ACTION => at::EVENT_ACTION__SIZE.saturating_add(raw.u32(at::EVENT_ACTION__USED)? as usize),
         KIND_FILE => at::EVENT_FILE__SIZE.saturating_add(raw.u32(at::EVENT_FILE__USED)? as usize),
@@ -217,6 +224,8 @@ fn flow(raw: Raw<'_>) -> Result<Flow, DecodeError> {
         3 => FlowOp::Close,
         4 => FlowOp::Fail,
         5 => FlowOp::Existing,
+        6 => FlowOp::Traffic,
+        7 => FlowOp::Listen,
         other => return Err(DecodeError::Operation { kind: raw.kind, operation: other }),
     };
     let family = raw.u16(at::EVENT_FLOW__FAMILY)?;
@@ -230,16 +239,59 @@ fn flow(raw: Raw<'_>) -> Result<Flow, DecodeError> {
         established_boot_ns: raw.u64(at::EVENT_FLOW__ESTABLISHED_BOOT_NS)?,
         inbound: raw.u8(at::EVENT_FLOW__INBOUND)? != 0,
         error: raw.u32(at::EVENT_FLOW__ERROR)?,
+        protocol: protocol(raw)?,
+        quic: raw.u8(at::EVENT_FLOW__APP)? == 1,
+        merged: raw.u16(at::EVENT_FLOW__MERGED)? != 0,
     })
 }
 
-/// A listening socket as the socket iterators show it: its local end.
-pub(crate) fn listener(bytes: &[u8]) -> Option<SocketAddr> {
-    let raw = Raw { bytes, kind: KIND_FLOW };
-    if raw.u8(at::EVENT_FLOW__OP).ok()? != 0 {
-        return None;
+fn protocol(raw: Raw<'_>) -> Result<FlowProtocol, DecodeError> {
+    match raw.u8(at::EVENT_FLOW__PROTOCOL)? {
+        6 => Ok(FlowProtocol::Tcp),
+        17 => Ok(FlowProtocol::Udp),
+        other => Err(DecodeError::Operation { kind: raw.kind, operation: other }),
     }
-    Some(address(raw.u16(at::EVENT_FLOW__FAMILY).ok()?, raw.array(at::EVENT_FLOW__LOCAL).ok()?, raw.u16(at::EVENT_FLOW__LOCAL_PORT).ok()?))
+}
+
+/// Begins with a flow record, of which the ends and the socket are filled.
+fn dns(raw: Raw<'_>) -> Result<Dns, DecodeError> {
+    let response = match raw.u8(at::EVENT_DNS__OP)? {
+        1 => false,
+        2 => true,
+        other => return Err(DecodeError::Operation { kind: raw.kind, operation: other }),
+    };
+    let [message] = raw.texts(at::EVENT_DNS__SIZE, [usize::from(raw.u16(at::EVENT_DNS__USED)?)])?;
+    let family = raw.u16(at::EVENT_FLOW__FAMILY)?;
+    Ok(Dns {
+        response,
+        cookie: raw.u64(at::EVENT_FLOW__COOKIE)?,
+        local: address(family, raw.array(at::EVENT_FLOW__LOCAL)?, raw.u16(at::EVENT_FLOW__LOCAL_PORT)?),
+        remote: address(family, raw.array(at::EVENT_FLOW__REMOTE)?, raw.u16(at::EVENT_FLOW__REMOTE_PORT)?),
+        protocol: protocol(raw)?,
+        message_bytes: raw.u32(at::EVENT_DNS__MESSAGE_BYTES)?,
+        message: message.to_vec(),
+    })
+}
+
+fn socket(raw: Raw<'_>) -> Result<Socket, DecodeError> {
+    let [name] = raw.texts(at::EVENT_SOCKET__SIZE, [usize::from(raw.u16(at::EVENT_SOCKET__NAME_LEN)?)])?;
+    let op = match (raw.u8(at::EVENT_SOCKET__OP)?, raw.u8(at::EVENT_SOCKET__NAME)?) {
+        (1, 1) => SocketOp::Local(path(name)),
+        (1, 2) => SocketOp::Abstract(name.to_vec()),
+        (2, 0) => SocketOp::Special,
+        (other, _) => return Err(DecodeError::Operation { kind: raw.kind, operation: other }),
+    };
+    Ok(Socket {
+        op,
+        family: raw.u16(at::EVENT_SOCKET__FAMILY)?,
+        kind: raw.u16(at::EVENT_SOCKET__TYPE)?,
+        protocol: raw.u16(at::EVENT_SOCKET__PROTOCOL)?,
+        cookie: raw.u64(at::EVENT_SOCKET__COOKIE)?,
+        inode: raw.u64(at::EVENT_SOCKET__INODE)?,
+        device: raw.u32(at::EVENT_SOCKET__DEVICE)?,
+        i_mode: raw.u16(at::EVENT_SOCKET__I_MODE)?,
+        owner_uid: raw.u32(at::EVENT_SOCKET__OWNER_UID)?,
+    })
 }
 
 /// `AF_INET` is 2; IPv4 carried in IPv6 is shown as what it is on the wire.
@@ -307,7 +359,9 @@ mod tests {
             (KIND_ACTION, at::EVENT_ACTION__SIZE - 4),
             (KIND_EXEC, at::EVENT_EXEC__SIZE - 4),
             (KIND_FILE, at::EVENT_FILE__SIZE - 4),
-            (KIND_FLOW, at::EVENT_FLOW__SIZE - 4),
+            (KIND_FLOW, at::EVENT_FLOW__SIZE),
+            (KIND_DNS, at::EVENT_DNS__SIZE - 1),
+            (KIND_SOCKET, at::EVENT_SOCKET__SIZE - 4),
         ] {
             for len in [2, 87, size - 1] {
                 assert!(decode(&sized(kind, len)).is_err(), "kind {kind} of {len} bytes");
@@ -326,7 +380,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn random_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..600), kind in prop_oneof![Just(1u16), Just(2), Just(3), Just(4), Just(16), Just(32), any::<u16>()]) {
+        fn random_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..600), kind in prop_oneof![Just(1u16), Just(2), Just(3), Just(4), Just(16), Just(32), Just(33), Just(34), any::<u16>()]) {
             let _ = decode(&bytes);
             if bytes.len() >= 2 {
                 bytes[..2].copy_from_slice(&kind.to_ne_bytes());
@@ -340,7 +394,6 @@ mod tests {
             if let Ok(len) = length(&bytes) {
                 prop_assert!(len <= bytes.len());
             }
-            let _ = listener(&bytes);
         }
     }
 }

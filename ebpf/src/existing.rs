@@ -5,10 +5,10 @@ use std::io::Read as _;
 use std::net::SocketAddr;
 
 use crate::attach::open_iterator;
-use crate::decode::{decode, length, listener};
+use crate::decode::{decode, length};
 use crate::layout as at;
 use crate::objects::Objects;
-use crate::record::{Body, Exec, FlowOp, Record, RecordFlags};
+use crate::record::{Body, Exec, FlowOp, FlowProtocol, Record, RecordFlags};
 use crate::sensor::SensorError;
 
 /// A host with more processes or sockets than fit here is read up to it.
@@ -77,15 +77,20 @@ pub(crate) fn kernel_pids(objects: &mut Objects, pids: &[u32]) -> Result<Vec<u32
     Ok(records.iter().filter_map(of).collect())
 }
 
-/// Every established TCP socket with its holder, then those that nobody holds.
+/// Every established or listening TCP socket and every bound UDP one with its holder, then TCP sockets that nobody holds.
 pub(crate) fn flows(objects: &mut Objects) -> Result<Vec<Record>, SensorError> {
     let mut bytes = read(objects, "iterate_held_sockets")?;
     bytes.extend(read(objects, "iterate_orphan_sockets")?);
-    let chunks = || bytes.chunks_exact(at::EVENT_FLOW__SIZE);
-    let listening: Vec<SocketAddr> = chunks().filter_map(listener).collect();
+    let mut records: Vec<Record> = bytes.chunks_exact(at::EVENT_FLOW__SIZE).filter_map(|chunk| decode(chunk).ok()).collect();
+    let listening: Vec<SocketAddr> = records
+        .iter()
+        .filter_map(|record| match &record.body {
+            Body::Flow(flow) if flow.op == FlowOp::Listen && flow.protocol == FlowProtocol::Tcp => Some(flow.local),
+            _ => None,
+        })
+        .collect();
     let accepted =
         |local: SocketAddr| listening.iter().any(|listener| listener.port() == local.port() && (listener.ip().is_unspecified() || listener.ip() == local.ip()));
-    let mut records: Vec<Record> = chunks().filter_map(|chunk| decode(chunk).ok()).collect();
     for record in &mut records {
         if let Body::Flow(flow) = &mut record.body
             && flow.op == FlowOp::Existing

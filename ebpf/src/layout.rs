@@ -82,6 +82,9 @@ offsets! {
     EVENT_FLOW__OP = 158;
     EVENT_FLOW__INBOUND = 159;
     EVENT_FLOW__ERROR = 160;
+    EVENT_FLOW__PROTOCOL = 164;
+    EVENT_FLOW__APP = 165;
+    EVENT_FLOW__MERGED = 166;
     EVENT_FLOW__SIZE = 168;
     EVENT_ACTION__TARGET = 88;
     EVENT_ACTION__VALUES = 160;
@@ -92,6 +95,23 @@ offsets! {
     EVENT_ACTION__TEXT_LEN = 236;
     EVENT_ACTION__USED = 244;
     EVENT_ACTION__SIZE = 248;
+    EVENT_DNS__MESSAGE_BYTES = 168;
+    EVENT_DNS__USED = 172;
+    EVENT_DNS__OP = 174;
+    EVENT_DNS__SIZE = 176;
+    EVENT_SOCKET__INODE = 88;
+    EVENT_SOCKET__COOKIE = 96;
+    EVENT_SOCKET__DEVICE = 104;
+    EVENT_SOCKET__OWNER_UID = 108;
+    EVENT_SOCKET__I_MODE = 112;
+    EVENT_SOCKET__FAMILY = 114;
+    EVENT_SOCKET__TYPE = 116;
+    EVENT_SOCKET__PROTOCOL = 118;
+    EVENT_SOCKET__OP = 120;
+    EVENT_SOCKET__NAME = 121;
+    EVENT_SOCKET__NAME_LEN = 122;
+    EVENT_SOCKET__USED = 124;
+    EVENT_SOCKET__SIZE = 128;
     EVENT_INODE__INODE_PTR = 0;
     EVENT_INODE__SUPER_PTR = 8;
     EVENT_INODE__MOUNT_PTR = 16;
@@ -106,19 +126,24 @@ pub(crate) const KIND_EXIT: u16 = 3;
 pub(crate) const KIND_ACTION: u16 = 4;
 pub(crate) const KIND_FILE: u16 = 16;
 pub(crate) const KIND_FLOW: u16 = 32;
+pub(crate) const KIND_DNS: u16 = 33;
+pub(crate) const KIND_SOCKET: u16 = 34;
 
 /// `enum counter`.
 pub(crate) const COUNTER_PRODUCED: u32 = 0;
 pub(crate) const COUNTER_DROPPED: u32 = 3;
 pub(crate) const COUNTER_MAP_FULL: u32 = 6;
-pub(crate) const COUNTER_ERROR: u32 = 9;
+pub(crate) const COUNTER_LIMITED: u32 = 9;
+pub(crate) const COUNTER_ERROR: u32 = 12;
 /// Names of the counters from [`COUNTER_ERROR`] on.
-pub(crate) const ERROR_NAMES: [&str; 10] =
-    ["scratch", "arguments", "environment", "path", "file", "walk_depth", "name", "flow_owner", "action_target", "action_repeat"];
+pub(crate) const ERROR_NAMES: [&str; 11] =
+    ["scratch", "arguments", "environment", "path", "file", "walk_depth", "name", "flow_owner", "action_target", "action_repeat", "packet"];
 
 /// `EXTENSION_MAX` and `ENVIRONMENT_NAME`: what a key holds.
 pub(crate) const EXTENSION_MAX: usize = 16;
 pub(crate) const ENVIRONMENT_NAME: usize = 24;
+/// `SOCKET_NAME`.
+pub(crate) const SOCKET_NAME: usize = 32;
 
 /// `ACTION_TEXTS` and `ACTION_VALUES`.
 pub(crate) const ACTION_TEXTS: usize = 3;
@@ -156,6 +181,8 @@ mod tests {
             ("EVENT_ACTION", KIND_ACTION.into()),
             ("EVENT_FILE", KIND_FILE.into()),
             ("EVENT_FLOW", KIND_FLOW.into()),
+            ("EVENT_DNS", KIND_DNS.into()),
+            ("EVENT_SOCKET", KIND_SOCKET.into()),
             ("EVENT_F_ARGS_CUT", RecordFlags::ARGS_CUT.0.into()),
             ("EVENT_F_PATH_CUT", RecordFlags::PATH_CUT.0.into()),
             ("EVENT_F_PATH_DETACHED", RecordFlags::PATH_DETACHED.0.into()),
@@ -169,6 +196,7 @@ mod tests {
             ("COUNTER_PRODUCED", COUNTER_PRODUCED.into()),
             ("COUNTER_DROPPED", COUNTER_DROPPED.into()),
             ("COUNTER_MAP_FULL", COUNTER_MAP_FULL.into()),
+            ("COUNTER_LIMITED", COUNTER_LIMITED.into()),
             ("COUNTER_ERROR", COUNTER_ERROR.into()),
             ("COUNTERS", u64::from(COUNTER_ERROR) + ERROR_NAMES.len() as u64),
             ("EXTENSION_MAX", EXTENSION_MAX as u64),
@@ -188,6 +216,12 @@ mod tests {
             ("EVENT_METHOD_COMPAT", FileMethods::COMPAT.0.into()),
             ("EVENT_FLOW_CONNECT", 1),
             ("EVENT_FLOW_EXISTING", 5),
+            ("EVENT_FLOW_TRAFFIC", 6),
+            ("EVENT_FLOW_LISTEN", 7),
+            ("EVENT_DNS_RESPONSE", 2),
+            ("EVENT_SOCKET_SPECIAL", 2),
+            ("EVENT_SOCKET_ABSTRACT", 2),
+            ("SOCKET_NAME", SOCKET_NAME as u64),
         ];
         list.extend(constants.map(|(name, value)| (name.to_owned(), name.to_owned(), value)));
         list.extend(ActionOp::ALL.map(|(op, name)| (name.to_owned(), name.to_owned(), op as u64)));

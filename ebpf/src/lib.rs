@@ -16,6 +16,7 @@
 mod actions;
 mod attach;
 mod bpffs;
+mod cgroup;
 mod decode;
 mod defaults;
 mod existing;
@@ -27,8 +28,10 @@ mod probes;
 pub mod record;
 mod sensor;
 mod sys;
+mod traffic;
 mod watches;
 
 pub use defaults::{DEFAULT_ENVIRONMENT, DEFAULT_EXTENSIONS};
 pub use kernel::KernelSupport;
 pub use sensor::{Class, Counters, Drained, ProbeState, Sensor, SensorConfig, SensorError, WatchSpec, WatchState};
+pub use traffic::{DEFAULT_DNS_PORTS, DEFAULT_LOCAL_SOCKETS, NetworkConfig};

@@ -3,7 +3,7 @@
 use aya::maps::{Array, Map, MapData, PerCpuArray};
 
 use crate::bpffs::PinDir;
-use crate::layout::{COUNTER_DROPPED, COUNTER_ERROR, COUNTER_MAP_FULL, COUNTER_PRODUCED, ERROR_NAMES};
+use crate::layout::{COUNTER_DROPPED, COUNTER_ERROR, COUNTER_LIMITED, COUNTER_MAP_FULL, COUNTER_PRODUCED, ERROR_NAMES};
 use crate::sensor::{Counters, SensorError};
 
 /// Reads all counters. `programs`: name and descriptor of each loaded program, for the runs that the kernel skipped.
@@ -13,6 +13,7 @@ pub(crate) fn read(counters: &PerCpuArray<MapData, u64>, consumed: &Array<MapDat
         let key = |base: u32| base.saturating_add(u32::try_from(class).unwrap_or_default());
         let produced: u64 = per_cpu(counters, key(COUNTER_PRODUCED))?.iter().sum();
         let map_full: u64 = per_cpu(counters, key(COUNTER_MAP_FULL))?.iter().sum();
+        let limited: u64 = per_cpu(counters, key(COUNTER_LIMITED))?.iter().sum();
         let dropped = per_cpu(counters, key(COUNTER_DROPPED))?;
         out.dropped_per_cpu.resize(dropped.len(), [0; 3]);
         for (cpu, count) in out.dropped_per_cpu.iter_mut().zip(&dropped) {
@@ -20,7 +21,9 @@ pub(crate) fn read(counters: &PerCpuArray<MapData, u64>, consumed: &Array<MapDat
                 *slot = *count;
             }
         }
-        for (array, value) in [(&mut out.produced, produced), (&mut out.map_full, map_full), (&mut out.dropped, dropped.iter().sum())] {
+        for (array, value) in
+            [(&mut out.produced, produced), (&mut out.map_full, map_full), (&mut out.limited, limited), (&mut out.dropped, dropped.iter().sum())]
+        {
             if let Some(slot) = array.get_mut(class) {
                 *slot = value;
             }

@@ -17,12 +17,14 @@ pub(crate) enum Object {
     Kernel,
     File,
     Network,
+    Datagram,
+    Endpoint,
     Functions,
     Iterators,
 }
 
 impl Object {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Syscalls,
         Self::Process,
         Self::Access,
@@ -31,6 +33,8 @@ impl Object {
         Self::Kernel,
         Self::File,
         Self::Network,
+        Self::Datagram,
+        Self::Endpoint,
         Self::Functions,
         Self::Iterators,
     ];
@@ -45,6 +49,8 @@ impl Object {
             Self::Kernel => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kernel.o")),
             Self::File => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/file.o")),
             Self::Network => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/network.o")),
+            Self::Datagram => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/datagram.o")),
+            Self::Endpoint => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/endpoint.o")),
             Self::Functions => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/functions.o")),
             Self::Iterators => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/iterators.o")),
         }
@@ -109,6 +115,9 @@ impl Objects {
             own: typed(self.take("picket_own"), "picket_own")?,
             watch: WatchMaps::take(self).ok(),
             environment: typed(self.take("picket_environment"), "picket_environment").ok(),
+            traffic: typed(self.take("picket_traffic"), "picket_traffic").ok(),
+            socket_names: typed(self.take("picket_socket_names"), "picket_socket_names").ok(),
+            network: typed(self.take("picket_network"), "picket_network").ok(),
         })
     }
 
@@ -127,6 +136,11 @@ pub(crate) struct Maps {
     /// Where the file object is there.
     pub(crate) watch: Option<WatchMaps>,
     pub(crate) environment: Option<HashMap<MapData, [u64; 3], u32>>,
+    /// `struct traffic`.
+    pub(crate) traffic: Option<Array<MapData, [u64; 6]>>,
+    pub(crate) socket_names: Option<HashMap<MapData, [u64; 4], u32>>,
+    /// `struct network_config`.
+    pub(crate) network: Option<Array<MapData, [u64; 2]>>,
 }
 
 /// Maps of the file object.

@@ -15,6 +15,8 @@ pub(crate) enum Hook {
     Return(&'static str),
     /// A program that another probe attached: it sees this as well.
     Attached,
+    /// The root control group, which every process is under.
+    Group,
 }
 
 /// One program of a probe.
@@ -48,8 +50,16 @@ pub(crate) struct Probe {
 pub(crate) const NAMING: [&str; 3] = ["inode_set_ctime_to_ts", "ctime_xchg_skip", "ctime_ns_xchg"];
 
 /// The iterators with their kinds.
-pub(crate) const ITERATORS: [(&str, &str); 4] =
-    [("iterate_processes", "task"), ("iterate_own_files", "task_file"), ("iterate_held_sockets", "task_file"), ("iterate_orphan_sockets", "tcp")];
+pub(crate) const ITERATORS: [(&str, &str); 5] = [
+    ("iterate_processes", "task"),
+    ("iterate_own_files", "task_file"),
+    ("iterate_held_sockets", "task_file"),
+    ("iterate_holders", "task_file"),
+    ("iterate_orphan_sockets", "tcp"),
+];
+
+/// The iterators that tell the bytes of flows while they are up, each with the map it goes through.
+pub(crate) const TELLERS: [(&str, &str); 2] = [("tell_flows", "picket_flows"), ("tell_datagrams", "picket_datagrams")];
 
 // `enum syscall_slot`.
 const SLOT_OPEN: u32 = 1;
@@ -59,12 +69,14 @@ const SLOT_LINK: u32 = 4;
 const SLOT_ACCEPT: u32 = 5;
 const SLOT_CHANGE: u32 = 17;
 const SLOT_RECEIVE: u32 = 18;
-const SLOT_CLOSE: u32 = 19;
-const SLOT_DUP: u32 = 20;
-const SLOT_READ: u32 = 21;
-const SLOT_WRITE: u32 = 22;
-const SLOT_MOVE: u32 = 23;
-const SLOT_HELD_MMAP: u32 = 24;
+const SLOT_CONNECT: u32 = 19;
+const SLOT_SOCKET: u32 = 20;
+const SLOT_CLOSE: u32 = 21;
+const SLOT_DUP: u32 = 22;
+const SLOT_READ: u32 = 23;
+const SLOT_WRITE: u32 = 24;
+const SLOT_MOVE: u32 = 25;
+const SLOT_HELD_MMAP: u32 = 26;
 
 pub(crate) const fn part(program: &'static str, hook: Hook) -> Part {
     Part { program, hook, optional: false }
@@ -219,5 +231,23 @@ pub(crate) const PROBES: &[Probe] = &[
             variant(Object::Functions, "fexit/inet_csk_accept", &[part("inet_csk_accept", Hook::Return("inet_csk_accept"))]),
             variant(Object::Network, "tp_btf/sys_exit: accept accept4", &[part("sys_exit_accept", Hook::Exit(SLOT_ACCEPT))]),
         ],
+    },
+    Probe {
+        name: "udp_flow",
+        variants: &[variant(
+            Object::Datagram,
+            "cgroup_skb/egress, ingress; cgroup/sock_create, sock_release",
+            &[part("sock_create", Hook::Group), part("sock_release", Hook::Group), part("packet_egress", Hook::Group), part("packet_ingress", Hook::Group)],
+        )],
+    },
+    Probe {
+        name: "udp_bind",
+        variants: &[variant(Object::Datagram, "cgroup/post_bind4, post_bind6", &[part("post_bind4", Hook::Group), part("post_bind6", Hook::Group)])],
+    },
+    Probe { name: "local_connect", variants: &[variant(Object::Endpoint, "tp_btf/sys_exit: connect", &[part("sys_exit_connect", Hook::Exit(SLOT_CONNECT))])] },
+    Probe { name: "special_socket", variants: &[variant(Object::Endpoint, "tp_btf/sys_exit: socket", &[part("sys_exit_socket", Hook::Exit(SLOT_SOCKET))])] },
+    Probe {
+        name: "ring_socket",
+        variants: &[variant(Object::Endpoint, "tp_btf/io_uring_complete", &[part("io_uring_complete", Hook::Tracepoint("io_uring_complete"))])],
     },
 ];

@@ -1,7 +1,9 @@
 //! What the kernel side tells, decoded: plain integers and byte strings, nothing interpreted. Kernel bytes become these through checked
 //! reads only; a record that does not fit its kind is a [`DecodeError`], counted by the sensor, never a panic.
 
-use std::net::SocketAddr;
+mod network;
+
+pub use network::{Dns, Flow, FlowOp, FlowProtocol, Socket, SocketOp};
 
 /// One record from the ring buffer or from a start-up iterator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,8 +90,12 @@ pub enum Body {
     Action(Box<Action>),
     /// A watched file was opened, closed after writing, renamed or unlinked.
     File(Box<File>),
-    /// A TCP connection changed state.
+    /// A flow began, moved bytes or ended, or a socket waits for peers.
     Flow(Flow),
+    /// A DNS message was sent or received.
+    Dns(Box<Dns>),
+    /// A local socket with a listed name was connected to, or a socket of another kind was made.
+    Socket(Box<Socket>),
 }
 
 /// `task` is the parent.
@@ -388,44 +394,6 @@ pub struct File {
     pub methods: FileMethods,
     /// False where a [`FileOp::Use`] tells what there was so far and more may come.
     pub until_end: bool,
-}
-
-/// State of a TCP flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FlowOp {
-    /// Established from here.
-    Connect,
-    /// Accepted here.
-    Accept,
-    /// Ended.
-    Close,
-    /// Never came up: `SYN_SENT` → `CLOSE`.
-    Fail,
-    /// A flow that existed before the sensor.
-    Existing,
-}
-
-/// A TCP flow.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flow {
-    /// What happened.
-    pub op: FlowOp,
-    /// This host's end.
-    pub local: SocketAddr,
-    /// The peer's end.
-    pub remote: SocketAddr,
-    /// Bytes acknowledged by the peer.
-    pub bytes_sent: u64,
-    /// Bytes received.
-    pub bytes_received: u64,
-    /// Socket cookie: the flow's identity.
-    pub cookie: u64,
-    /// When it was established, ns since boot; 0 where unknown.
-    pub established_boot_ns: u64,
-    /// True where this host accepted it.
-    pub inbound: bool,
-    /// `sk_err` on `Fail` and `Close`: 111 refused, 110 timed out, 113 no route; 0 none.
-    pub error: u32,
 }
 
 /// A record that is not what its header claims.

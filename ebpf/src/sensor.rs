@@ -12,9 +12,10 @@ use crate::bpffs::PinDir;
 use crate::decode::{decode, kind};
 use crate::defaults::{DEFAULT_ENVIRONMENT, DEFAULT_EXTENSIONS};
 use crate::kernel::{KernelSupport, kernel_support};
-use crate::layout::{ENVIRONMENT_NAME, EXTENSION_MAX, KIND_FILE, KIND_FLOW};
+use crate::layout::{ENVIRONMENT_NAME, EXTENSION_MAX, KIND_DNS, KIND_FILE, KIND_FLOW, KIND_SOCKET, SOCKET_NAME};
 use crate::objects::{Maps, Objects};
 use crate::record::Record;
+use crate::traffic::{NetworkConfig, Rounds};
 use crate::watches::{Watches, without_kernel_side};
 use crate::{existing, losses};
 
@@ -29,6 +30,8 @@ pub struct SensorConfig {
     pub extensions: Vec<String>,
     /// Names of environment variables to keep, at most 64 of at most 23 bytes.
     pub environment: Vec<String>,
+    /// How bytes of flows are told while they are up, and which ports speak DNS.
+    pub network: NetworkConfig,
     /// Folder in a bpf file system where the counters outlive a killed agent; `None` keeps nothing.
     pub pin_dir: Option<PathBuf>,
 }
@@ -40,6 +43,7 @@ impl Default for SensorConfig {
             own_pids: vec![std::process::id()],
             extensions: DEFAULT_EXTENSIONS.map(String::from).to_vec(),
             environment: DEFAULT_ENVIRONMENT.map(String::from).to_vec(),
+            network: NetworkConfig::default(),
             pin_dir: None,
         }
     }
@@ -102,6 +106,8 @@ pub struct Counters {
     pub consumed: [u64; 3],
     /// State that found its map full, so that later records know less (an owner, an open file).
     pub map_full: [u64; 3],
+    /// Records that one process caused beyond its share.
+    pub limited: [u64; 3],
     /// Failures by cause; only causes that happened.
     pub errors: Vec<(String, u64)>,
     /// `dropped`, for each possible CPU.
@@ -159,6 +165,7 @@ pub struct Sensor {
     swept: Instant,
     rings_swept: Instant,
     forgot: Instant,
+    rounds: Rounds,
     attached: Option<Attached>,
     consumed: [u64; 3],
     maps: Maps,
@@ -211,6 +218,7 @@ impl Sensor {
             swept: Instant::now(),
             rings_swept: Instant::now(),
             forgot: Instant::now(),
+            rounds: Rounds::new(&config.network),
             attached: Some(attached),
             consumed: [0; 3],
             maps,
@@ -240,6 +248,14 @@ impl Sensor {
             }
             watch.config.set(0, known, 0).map_err(failed("picket_config"))?;
         }
+        if let Some(names) = &mut self.maps.socket_names {
+            for name in &config.network.local_sockets {
+                names.insert(words::<SOCKET_NAME, 4>(name.as_bytes(), false), 1, 0).map_err(failed("picket_socket_names"))?;
+            }
+        }
+        if let Some(network) = &mut self.maps.network {
+            network.set(0, config.network.dns_words(), 0).map_err(failed("picket_network"))?;
+        }
         Ok(())
     }
 
@@ -268,12 +284,15 @@ impl Sensor {
     /// few milliseconds. A few times a second it also lets the kernel side look for files that were closed unseen.
     pub fn drain(&mut self, handle: &mut dyn FnMut(Record), bytes_max: usize) -> Drained {
         self.sweep();
+        if let (Some(attached), Some(state)) = (&self.attached, &mut self.maps.traffic) {
+            self.rounds.run_if_due(&attached.tellers, state, &mut self.objects);
+        }
         let mut drained = Drained::default();
         while drained.bytes < bytes_max {
             let Some(item) = self.maps.ring.next() else { break };
             let class = match kind(&item) {
                 KIND_FILE => Class::File,
-                KIND_FLOW => Class::Network,
+                KIND_FLOW | KIND_DNS | KIND_SOCKET => Class::Network,
                 _ => Class::Process,
             };
             // A record's header and its padding in the ring.
@@ -408,6 +427,7 @@ fn check(config: &SensorConfig) -> Result<(), SensorError> {
             return misuse(format!("extension {extension:?} is not a dot and at most 14 lower-case characters without another dot"));
         }
     }
+    config.network.check().map_err(SensorError::Misuse)?;
     for name in &config.environment {
         if name.is_empty() || name.len() >= ENVIRONMENT_NAME || name.contains(['=', '\0']) {
             return misuse(format!("environment name {name:?} is not 1 to 23 bytes without '='"));

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
-use picket_ebpf::record::{Flow, FlowOp, Record, RecordFlags};
+use picket_ebpf::record::{Flow, FlowOp, FlowProtocol, Record, RecordFlags};
 
 mod rig;
 use rig::{Rig, boot_ns, flow, rig, stat_field};
@@ -178,7 +178,7 @@ fn flows_that_exist_are_found_with_their_holder_and_their_close_names_it() {
             assert_eq!((existing.bytes_sent, existing.bytes_received), if wanted.2 { (0, 300) } else { (300, 0) });
             assert_eq!(found.iter().filter_map(flow).filter(|flow| flow.cookie == existing.cookie).count(), 1, "once a socket");
         }
-        assert!(found.iter().filter_map(flow).all(|flow| flow.op == FlowOp::Existing));
+        assert!(found.iter().filter_map(flow).all(|flow| matches!(flow.op, FlowOp::Existing | FlowOp::Listen)));
     }
 }
 
@@ -208,4 +208,23 @@ fn a_flow_from_before_the_sensor_is_found_and_its_close_names_its_holder() {
     let (record, _) = find(&records, FlowOp::Close, client_address, server_address).expect("came");
     assert_eq!(record.task.pid, std::process::id());
     late.detach();
+}
+
+#[test]
+fn a_listening_socket_is_told_with_its_owner_and_found_later() {
+    let Some(mut rig) = rig("a_listening_socket_is_told_with_its_owner_and_found_later") else { return };
+    rig.clear();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("binds");
+    let address = listener.local_addr().expect("address");
+    let listens = |record: &Record| flow(record).filter(|told| told.op == FlowOp::Listen && told.local == address).map(|told| (record.clone(), told.clone()));
+    let (record, told) = rig.first(listens);
+    is_this_process(&record);
+    assert_eq!((told.remote, told.protocol, told.inbound), ("0.0.0.0:0".parse().expect("address"), FlowProtocol::Tcp, false));
+    assert_eq!((told.bytes_sent, told.bytes_received, told.error, told.established_boot_ns, told.quic, told.merged), (0, 0, 0, 0, false, false));
+    assert_ne!(told.cookie, 0);
+    let found = rig.sensor().flows().expect("iterates");
+    let (existing, again) = found.iter().find_map(listens).expect("exists");
+    assert_eq!((existing.flags, existing.task.pid, again.cookie), (RecordFlags::PREEXISTING, std::process::id(), told.cookie));
+    drop(listener);
+    assert!(rig.sensor().flows().expect("iterates").iter().find_map(listens).is_none());
 }

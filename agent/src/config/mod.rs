@@ -32,6 +32,7 @@ pub(crate) struct Config {
     pub(crate) roles_file: Option<PathBuf>,
     pub(crate) server: ServerConfig,
     pub(crate) sensor: SensorConfig,
+    pub(crate) network: NetworkConfig,
     pub(crate) extensions: ExtensionsConfig,
     pub(crate) watch: Vec<WatchConfig>,
     pub(crate) processes: ProcessesConfig,
@@ -65,6 +66,32 @@ pub(crate) struct SensorConfig {
     pub(crate) pin_dir: PathBuf,
     #[serde(deserialize_with = "values::environment")]
     pub(crate) environment: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct NetworkConfig {
+    /// How often the bytes of flows that are up are told; 0 never.
+    #[serde(deserialize_with = "values::traffic_interval_seconds")]
+    pub(crate) traffic_interval_seconds: u64,
+    /// A flow that moved less since it was told last waits, at most a minute.
+    pub(crate) traffic_bytes_min: u64,
+    #[serde(deserialize_with = "values::dns_ports")]
+    pub(crate) dns_ports: Vec<u16>,
+    #[serde(deserialize_with = "values::local_sockets")]
+    pub(crate) local_sockets: Vec<String>,
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        let kernel = picket_ebpf::NetworkConfig::default();
+        Self {
+            traffic_interval_seconds: kernel.traffic_interval.as_secs(),
+            traffic_bytes_min: kernel.traffic_bytes_min,
+            dns_ports: kernel.dns_ports,
+            local_sockets: kernel.local_sockets,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -160,6 +187,7 @@ impl Default for Config {
             roles_file: None,
             server: ServerConfig::default(),
             sensor: SensorConfig::default(),
+            network: NetworkConfig::default(),
             extensions: ExtensionsConfig::default(),
             watch: Vec::new(),
             processes: ProcessesConfig::default(),
@@ -281,6 +309,12 @@ impl Config {
             own_pids: vec![std::process::id()],
             extensions: self.extensions.model.iter().chain(&self.extensions.dataset).cloned().collect(),
             environment: self.sensor.environment.clone(),
+            network: picket_ebpf::NetworkConfig {
+                traffic_interval: std::time::Duration::from_secs(self.network.traffic_interval_seconds),
+                traffic_bytes_min: self.network.traffic_bytes_min,
+                dns_ports: self.network.dns_ports.clone(),
+                local_sockets: self.network.local_sockets.clone(),
+            },
             pin_dir: pinned.then(|| self.sensor.pin_dir.clone()),
         }
     }
@@ -296,6 +330,7 @@ impl Config {
         compare("state_dir", self.state_dir == new.state_dir);
         compare("run_dir", self.run_dir == new.run_dir);
         compare("sensor", self.sensor == new.sensor);
+        compare("network", self.network == new.network);
         compare("extensions", self.extensions == new.extensions);
         compare("processes", self.processes == new.processes);
         compare("spool", self.spool == new.spool);

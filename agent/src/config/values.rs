@@ -155,3 +155,25 @@ pub(super) fn environment<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Stri
     }
     Ok(names)
 }
+
+pub(super) fn traffic_interval_seconds<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    within(from, 0..=3_600)
+}
+
+pub(super) fn dns_ports<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u16>, D::Error> {
+    let ports = Vec::<u16>::deserialize(from)?;
+    if ports.len() > 8 || ports.contains(&0) { Err(D::Error::custom("at most 8 ports, none of them 0")) } else { Ok(ports) }
+}
+
+pub(super) fn local_sockets<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let names = Vec::<String>::deserialize(from)?;
+    if names.len() > 64 {
+        return Err(D::Error::custom("at most 64 names"));
+    }
+    for name in &names {
+        if name.is_empty() || name.len() > 31 || name.contains(['/', '\0']) {
+            return Err(D::Error::custom(format!("{name:?} is not the last part of a socket's name, of at most 31 bytes")));
+        }
+    }
+    Ok(names)
+}

@@ -2,9 +2,11 @@
 
 mod action;
 mod action_names;
+mod dns;
 mod file;
 mod flow;
 mod process;
+mod socket;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -73,7 +75,7 @@ impl Shedding {
         let level = self.level();
         match &record.body {
             Body::File(file) => level >= 1 && matches!(file.op, FileOp::Open | FileOp::Use) && file.watch_id == 0,
-            Body::Flow(_) => level >= 2,
+            Body::Flow(_) | Body::Dns(_) => level >= 2,
             _ => false,
         }
     }
@@ -88,6 +90,7 @@ pub(crate) struct Pipeline {
     proc: ProcReader,
     rules: Arc<ArcSwap<Rules>>,
     clock: WallClock,
+    questions: dns::Questions,
 }
 
 impl Pipeline {
@@ -101,6 +104,7 @@ impl Pipeline {
             proc: ProcReader::new(&config.sensor.environment),
             rules,
             clock: WallClock::now(),
+            questions: dns::Questions::default(),
         }
     }
 
@@ -113,6 +117,11 @@ impl Pipeline {
     /// Known processes, and those forgotten while they lived.
     pub(crate) fn processes(&self) -> (usize, u64) {
         self.table.size()
+    }
+
+    /// DNS messages so far that could not be read.
+    pub(crate) fn dns_malformed(&self) -> u64 {
+        self.questions.malformed()
     }
 
     /// The event that a record tells.
@@ -134,6 +143,12 @@ impl Pipeline {
                 let actor = if task.pid == 0 { None } else { self.actor(&task, &mut flags) };
                 (actor, Activity::Network(flow::activity(&flow, time_boot_ns)))
             }
+            Body::Dns(dns) => {
+                let clock = self.clock;
+                let actor = if task.pid == 0 { None } else { self.actor(&task, &mut flags) };
+                (actor, Activity::Dns(Box::new(self.questions.activity(&dns, time_boot_ns, |boot_ns| clock.at(boot_ns)))))
+            }
+            Body::Socket(socket) => (self.actor(&task, &mut flags), socket::activity(&socket)),
         };
         Event { time, severity: Severity::Informational, flags, actor, activity }
     }

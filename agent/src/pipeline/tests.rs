@@ -1,8 +1,9 @@
 //! Records in, events out.
 
-use picket_ebpf::record::{Action, ActionOp, Exec, Exit, File, FileChange, Flow, FlowOp, Fork};
+use picket_ebpf::record::{Action, ActionOp, Dns, Exec, Exit, File, FileChange, Flow, FlowOp, FlowProtocol, Fork, Socket, SocketOp};
 use picket_event::{
-    Direction, FileActivityKind, FileMethods, LaunchType, MemoryActivityKind, NetworkActivityKind, ProcessActivityKind, ProcessMethod, ProcessRole, Timestamp,
+    AppProtocol, Direction, FileActivityKind, FileMethods, LaunchType, MemoryActivityKind, NetworkActivityKind, ProcessActivityKind, ProcessMethod,
+    ProcessRole, Timestamp, Transport,
 };
 
 use super::*;
@@ -158,6 +159,9 @@ fn flows_put_the_end_that_spoke_first_at_src() {
         established_boot_ns: 40,
         inbound,
         error,
+        protocol: FlowProtocol::Tcp,
+        quic: false,
+        merged: false,
     };
     let mut event = |op, inbound, error, pid| {
         let event = pipeline.event(record(100, if pid == 0 { Task::default() } else { task(pid, 1) }, Body::Flow(flow(op, inbound, error))));
@@ -171,6 +175,40 @@ fn flows_put_the_end_that_spoke_first_at_src() {
     assert_eq!(event(FlowOp::Fail, false, 111, 5).0.kind, NetworkActivityKind::Refuse);
     assert_eq!(event(FlowOp::Fail, false, 110, 5).0.kind, NetworkActivityKind::Fail);
     assert!(!event(FlowOp::Existing, false, 0, 0).1, "an owner that nobody knows is not invented");
+    let (traffic, _) = event(FlowOp::Traffic, false, 0, 5);
+    assert_eq!(
+        (traffic.kind, traffic.duration_ns, traffic.bytes_out, traffic.transport, traffic.app),
+        (NetworkActivityKind::Traffic, 60, 1, Transport::Tcp, None)
+    );
+    let (listens, _) = event(FlowOp::Listen, false, 0, 5);
+    assert_eq!((listens.kind, listens.direction, listens.dst.port), (NetworkActivityKind::Listen, Direction::Inbound, 80));
+    let quic = Flow { protocol: FlowProtocol::Udp, quic: true, ..flow(FlowOp::Connect, false, 0) };
+    let Activity::Network(quic) = pipeline.event(record(100, task(5, 1), Body::Flow(quic))).activity else { panic!("no flow") };
+    assert_eq!((quic.transport, quic.app), (Transport::Udp, Some(AppProtocol::Quic)));
+}
+
+#[test]
+fn names_that_are_asked_for_and_sockets_of_runtimes_have_their_process() {
+    let mut pipeline = pipeline("");
+    let dns = Dns {
+        response: false,
+        cookie: 3,
+        local: "10.0.0.1:4000".parse().unwrap(),
+        remote: "10.0.0.2:53".parse().unwrap(),
+        protocol: FlowProtocol::Udp,
+        message_bytes: 3,
+        message: b"\0\x01\x02".to_vec(),
+    };
+    let asked = pipeline.event(record(100, task(5, 1), Body::Dns(Box::new(dns.clone()))));
+    assert_eq!(asked.actor.unwrap().process.pid, BASE + 5);
+    assert!(matches!(asked.activity, Activity::Dns(activity) if activity.hostname.is_empty() && activity.flow_uid == 3));
+    assert_eq!(pipeline.dns_malformed(), 1);
+    assert!(pipeline.event(record(100, Task::default(), Body::Dns(Box::new(dns)))).actor.is_none());
+    let op = SocketOp::Local(b"/run/docker.sock".to_vec());
+    let socket = Socket { op, family: 1, kind: 1, protocol: 0, cookie: 0, inode: 1, device: 2, i_mode: 0o140_000, owner_uid: 0 };
+    let connected = pipeline.event(record(100, task(5, 1), Body::Socket(Box::new(socket))));
+    assert_eq!(connected.actor.unwrap().process.pid, BASE + 5);
+    assert!(matches!(connected.activity, Activity::File(activity) if activity.file.path == "/run/docker.sock"));
 }
 
 #[test]

@@ -32,6 +32,7 @@ pub(crate) struct WorkerCounters {
     pub(crate) events: AtomicU64,
     pub(crate) processes: AtomicUsize,
     pub(crate) forgotten: AtomicU64,
+    pub(crate) dns_malformed: AtomicU64,
     /// Moves on with every batch: the watchdog's proof of life.
     pub(crate) beats: AtomicU64,
 }
@@ -82,6 +83,7 @@ impl Worker {
             let (processes, forgotten) = self.pipeline.processes();
             self.counters.processes.store(processes, Ordering::Relaxed);
             self.counters.forgotten.store(forgotten, Ordering::Relaxed);
+            self.counters.dns_malformed.store(self.pipeline.dns_malformed(), Ordering::Relaxed);
             self.counters.beats.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Endpoint, Transport, numbered::numbered};
+use crate::{Endpoint, Timestamp, Transport, numbered::numbered};
 
 /// OCSF DNS Activity (4003): one question or its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub struct DnsActivity {
     pub dst: Endpoint,
     /// The socket cookie, 0 where unknown.
     pub flow_uid: u64,
+    /// When the question of this answer was first asked, where it was seen.
+    pub asked: Option<Timestamp>,
 }
 
 numbered! {

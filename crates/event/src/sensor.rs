@@ -52,11 +52,13 @@ pub enum LossCause {
     SensorTampered = 11,
     /// A scan could not look at everything.
     Scan = 12,
+    /// One process asked for more than its share.
+    RateLimited = 13,
 }
 
 impl LossCause {
     /// Every cause, by number.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::RingFull,
         Self::QueueFull,
         Self::SpoolFull,
@@ -69,6 +71,7 @@ impl LossCause {
         Self::ProbeDetached,
         Self::SensorTampered,
         Self::Scan,
+        Self::RateLimited,
     ];
 
     /// From its number on the wire.
@@ -99,6 +102,7 @@ impl LossCause {
             Self::ProbeDetached => "probe_detached",
             Self::SensorTampered => "sensor_tampered",
             Self::Scan => "scan",
+            Self::RateLimited => "rate_limited",
         }
     }
 }

@@ -24,13 +24,19 @@ pub(crate) struct Rig {
 
 /// The binary's sensor, or a line that says why `test` is skipped.
 pub(crate) fn rig(test: &str) -> Option<Rig> {
+    rig_with(test, |_| ())
+}
+
+/// [`rig`] with another configuration: the same one in every test of a binary.
+pub(crate) fn rig_with(test: &str, change: fn(&mut SensorConfig)) -> Option<Rig> {
     static SENSOR: OnceLock<Result<Mutex<Sensor>, String>> = OnceLock::new();
     // Nothing is excluded: most tests act in their own process.
-    let config = SensorConfig {
+    let mut config = SensorConfig {
         own_pids: Vec::new(),
         environment: vec!["SLURM_JOB_ID".into(), "LD_PRELOAD".into(), "TWENTY_THREE_BYTES_NAME".into()],
         ..SensorConfig::default()
     };
+    change(&mut config);
     match SENSOR.get_or_init(|| Sensor::load(&config).map(Mutex::new).map_err(|error| error.to_string())) {
         // A test that failed under the lock leaves a sensor that still works.
         Ok(sensor) => Some(Rig { sensor: sensor.lock().unwrap_or_else(std::sync::PoisonError::into_inner) }),

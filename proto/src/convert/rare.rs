@@ -148,6 +148,7 @@ impl From<model::DnsActivity> for v1::DnsActivity {
             src: Some(activity.src.into()),
             dst: Some(activity.dst.into()),
             flow_uid: activity.flow_uid,
+            asked_ns: activity.asked.map(|asked| asked.0),
         }
     }
 }
@@ -175,6 +176,7 @@ impl TryFrom<v1::DnsActivity> for model::DnsActivity {
             src: endpoint(activity.src, "dns.src")?,
             dst: endpoint(activity.dst, "dns.dst")?,
             flow_uid: activity.flow_uid,
+            asked: activity.asked_ns.map(model::Timestamp),
         })
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    DnsActivity, DnsAnswer,
+    DnsActivity, DnsAnswer, Timestamp,
     dns::{class_name, record_type_name},
 };
 
@@ -12,7 +12,7 @@ use super::{
     object::Object,
 };
 
-pub(super) fn put_activity(activity: &DnsActivity, json: &mut Object) {
+pub(super) fn put_activity(activity: &DnsActivity, time: Timestamp, json: &mut Object) {
     json.put(
         "query",
         json!({
@@ -31,6 +31,10 @@ pub(super) fn put_activity(activity: &DnsActivity, json: &mut Object) {
         json.put("rcode", caption);
         json.put("status_id", if code == 0 { 1 } else { 2 });
         json.put("status", if code == 0 { "Success" } else { "Failure" });
+    }
+    if let Some(asked) = activity.asked {
+        json.put("query_time", asked.as_millis());
+        json.put("response_time", time.as_millis());
     }
     json.put("src_endpoint", endpoint(activity.src));
     json.put("dst_endpoint", endpoint(activity.dst));

@@ -95,7 +95,7 @@ fn render(event: &Event, context: &Context<'_>) -> Value {
         Activity::Module(activity) => memory::put_module(activity, &mut json),
         Activity::KernelExtension(activity) => memory::put_kernel_extension(activity, &mut json),
         Activity::Kernel(activity) => memory::put_kernel(activity, &mut json),
-        Activity::Dns(activity) => dns::put_activity(activity, &mut json),
+        Activity::Dns(activity) => dns::put_activity(activity, event.time, &mut json),
         Activity::Scan(activity) => scan::put_activity(activity, &mut json),
         Activity::Finding(finding) => finding::put_detection(finding, &mut json),
         Activity::Compliance(finding) => finding::put_compliance(finding, &mut json),

@@ -94,6 +94,7 @@ fn dns(kind: DnsActivityKind, full: bool) -> Activity {
         src: Endpoint { ip: [10, 20, 0, 7].into(), port: 40_001 },
         dst: Endpoint { ip: [10, 20, 0, 2].into(), port: 53 },
         flow_uid: u64::from(full) * 88_002,
+        asked: (response && full).then_some(Timestamp(1_760_000_000_000_000_000)),
     }))
 }
 

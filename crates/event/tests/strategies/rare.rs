@@ -58,9 +58,9 @@ fn kernel() -> impl Strategy<Value = Activity> {
 fn dns() -> impl Strategy<Value = Activity> {
     let answer = (text(), any::<u16>(), any::<u32>()).prop_map(|(rdata, record_type, ttl_s)| DnsAnswer { rdata, record_type, ttl_s });
     let question = (select(DnsActivityKind::ALL), text(), any::<[u16; 3]>(), option::of(any::<u16>()), vec(answer, 0..3));
-    let flow = (select(vec![Transport::Tcp, Transport::Udp]), endpoint(), endpoint(), any::<u64>());
-    (question, flow).prop_map(|((kind, hostname, [query_type, query_class, packet_id], rcode, answers), (transport, src, dst, flow_uid))| {
-        Activity::Dns(Box::new(DnsActivity { kind, hostname, query_type, query_class, packet_id, answers, rcode, transport, src, dst, flow_uid }))
+    let flow = (select(vec![Transport::Tcp, Transport::Udp]), endpoint(), endpoint(), any::<u64>(), option::of(time()));
+    (question, flow).prop_map(|((kind, hostname, [query_type, query_class, packet_id], rcode, answers), (transport, src, dst, flow_uid, asked))| {
+        Activity::Dns(Box::new(DnsActivity { kind, hostname, query_type, query_class, packet_id, answers, rcode, transport, src, dst, flow_uid, asked }))
     })
 }
 
