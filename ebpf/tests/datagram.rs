@@ -1,4 +1,5 @@
 //! UDP and DNS probes, triggered for real, field by field. Loopback only, ports chosen by the kernel; DNS is what goes to a port of the test's own.
+#![expect(clippy::indexing_slicing, reason = "a test that meets a surprise ends there")]
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};

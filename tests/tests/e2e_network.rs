@@ -1,5 +1,5 @@
 //! From this kernel to a search: an upload that is still running, a name that is asked for, a runtime's socket.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that meets a surprise ends there")]
+#![expect(clippy::unwrap_used, reason = "a test that meets a surprise ends there")]
 
 use std::{
     io::Read,

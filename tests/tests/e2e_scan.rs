@@ -76,7 +76,8 @@ fn a_malicious_model_that_lands_is_found_with_who_wrote_it() {
 #[test]
 fn a_scan_that_the_server_asks_for_is_done_and_told() {
     let Some(mut scene) = scene("a_scan_that_the_server_asks_for_is_done_and_told") else { return };
-    let host = scene.agent.device_uid().to_owned();
+    let hosts = scene.deployment.ctl.lines(&["hosts", "list", "--format", "jsonl"]).unwrap();
+    let host = hosts.first().unwrap()["deviceUid"].as_str().unwrap().to_owned();
     // Not watched, and of no ending that is: only the command leads here.
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("payload.xyz"), b"cbuiltins\nprint\n(S'harmless'\ntR.").unwrap();
