@@ -1,6 +1,6 @@
 //! Bytes of flows while they are up, and who holds them. Loopback only, ports chosen by the kernel.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -103,18 +103,20 @@ fn a_flow_that_was_inherited_is_told_with_who_holds_it() {
     rig.clear();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("binds");
     let address = listener.local_addr().expect("address");
-    let script = "import os,socket,sys,time\nc=socket.create_connection(('127.0.0.1',int(sys.argv[1])))\npid=os.fork()\nif pid:\n c.close()\n print(pid,flush=True)\n os.waitpid(pid,0)\n sys.exit()\nsys.stdout.close()\nc.sendall(bytes(100000))\nc.recv(1)\n";
+    // The child sends for a second, some rounds of it after the parent has let go.
+    let script = "import os,socket,sys,time\nc=socket.create_connection(('127.0.0.1',int(sys.argv[1])))\npid=os.fork()\nif pid:\n c.close()\n print(pid,flush=True)\n os.waitpid(pid,0)\n sys.exit()\nsys.stdout.close()\nfor _ in range(10):\n c.sendall(bytes(10000))\n time.sleep(0.1)\nc.recv(1)\n";
     let mut parent = Command::new("python3").args(["-c", script, &address.port().to_string()]).stdout(Stdio::piped()).spawn().expect("python");
     let (mut server, peer) = listener.accept().expect("accepts");
-    server.read_exact(&mut vec![0; 100_000]).expect("receives");
-    let records = rig.until(|records| !told(records, FlowOp::Connect, peer).is_empty() && !told(records, FlowOp::Traffic, peer).is_empty());
-    server.write_all(b"x").expect("lets it end");
     let mut child = String::new();
-    parent.stdout.take().expect("piped").read_to_string(&mut child).expect("its pid");
-    assert!(parent.wait().expect("ends").success());
+    std::io::BufReader::new(parent.stdout.take().expect("piped")).read_line(&mut child).expect("its pid");
     let child: u32 = child.trim().parse().expect("a pid");
+    server.read_exact(&mut vec![0; 100_000]).expect("receives");
+    let records = rig.until(|records| {
+        !told(records, FlowOp::Connect, peer).is_empty() && told(records, FlowOp::Traffic, peer).iter().any(|(record, _)| record.task.pid == child)
+    });
+    server.write_all(b"x").expect("lets it end");
+    assert!(parent.wait().expect("ends").success());
     assert_eq!(told(&records, FlowOp::Connect, peer)[0].0.task.pid, parent.id());
-    assert_eq!(told(&records, FlowOp::Traffic, peer)[0].0.task.pid, child);
     drop(server);
     let records = rig.until(|records| !told(records, FlowOp::Close, peer).is_empty());
     let (record, close) = &told(&records, FlowOp::Close, peer)[0];

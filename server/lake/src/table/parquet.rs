@@ -96,6 +96,28 @@ fn parquet(action: &'static str) -> impl FnOnce(datafusion::parquet::errors::Par
     move |source| LakeError::Table { action, source: Box::new(source) }
 }
 
+/// The vacuum removes a day's folder while it is empty: between making the folder and the file in it, say.
+const FOLDER_TRIES: usize = 10;
+
+/// Makes a new file in the folder of a day, and the folder where it is not there.
+fn create_in_folder(table_dir: &Path, day: Day, name: &str) -> Result<(PathBuf, File), LakeError> {
+    let folder = table_dir.join(format!("{PARTITION}={day}"));
+    let path = folder.join(name);
+    let mut tries = FOLDER_TRIES;
+    loop {
+        match std::fs::create_dir(&folder) {
+            Ok(()) => fsync_dir(table_dir).map_err(LakeError::io("syncing", table_dir))?,
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(LakeError::io("making the folder", folder)(error)),
+        }
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && tries > 0 => tries -= 1,
+            Err(error) => return Err(LakeError::io("creating", path)(error)),
+        }
+    }
+}
+
 /// One file being written. Dropped before [`FileWriter::finish`], it deletes what it wrote.
 pub(crate) struct FileWriter {
     writer: Option<ArrowWriter<File>>,
@@ -106,21 +128,13 @@ pub(crate) struct FileWriter {
 impl FileWriter {
     /// Begins a file of one day's folder.
     pub(crate) fn create(table_dir: &Path, day: Day, finish: Finish) -> Result<Self, LakeError> {
-        let folder = table_dir.join(format!("{PARTITION}={day}"));
-        let made = std::fs::create_dir(&folder);
-        match made {
-            Ok(()) => fsync_dir(table_dir).map_err(LakeError::io("syncing", table_dir))?,
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(LakeError::io("making the folder", folder)(error)),
-        }
         let stem = match finish {
             Finish::Fresh => FRESH,
             Finish::Sorted => SORTED,
             Finish::WholeDay => WHOLE_DAY,
         };
         let name = format!("{stem}-{}.parquet", uuid::Uuid::new_v4());
-        let path = folder.join(&name);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(LakeError::io("creating", &path))?;
+        let (path, file) = create_in_folder(table_dir, day, &name)?;
         let options = ArrowWriterOptions::new().with_properties(properties(finish)?);
         let writer = ArrowWriter::try_new_with_options(file, Arc::clone(&FILE_SCHEMA), options).map_err(parquet("beginning a file of"))?;
         let meta = FileMeta { path: format!("{PARTITION}={day}/{name}"), bytes: 0, rows: 0, day, stats: FileStats::default() };
