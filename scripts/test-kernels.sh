@@ -20,11 +20,11 @@ else
 fi
 
 say "building the probe tests"
-mapfile -t programs < <(cargo test --workspace --locked --no-run --message-format=json --test actions --test process --test file --test network --test losses 2>/dev/null |
+mapfile -t programs < <(cargo test --workspace --locked --no-run --message-format=json --test actions --test process --test file --test network --test losses --example probes 2>/dev/null |
   python3 -c 'import json,sys
 for line in sys.stdin:
     one = json.loads(line)
-    if one.get("reason") == "compiler-artifact" and one.get("executable") and one["target"]["kind"] == ["test"]: print(one["executable"])')
+    if one.get("reason") == "compiler-artifact" and one.get("executable") and one["target"]["kind"] in (["test"], ["example"]): print(one["executable"])')
 ((${#programs[@]})) || die "no test programs were built" "cargo test --workspace --no-run says why"
 
 results=$TARGET/kernels

@@ -137,23 +137,17 @@ int BPF_PROG(io_uring_complete_bytes, struct io_ring_ctx *ring, void *request, s
 SEC("iter/bpf_map_elem")
 int sweep_uses(struct bpf_iter__bpf_map_elem *ctx)
 {
-	struct use *use = ctx->value;
 	struct use_key *key = ctx->key;
 
-	if (!key || !use)
-		return 0;
-	return use__sweep(key, use);
+	return key ? use__sweep(key) : 0;
 }
 
 SEC("iter/bpf_map_elem")
 int sweep_writers(struct bpf_iter__bpf_map_elem *ctx)
 {
-	struct writer *writer = ctx->value;
 	u64 *key = ctx->key;
 
-	if (!key || !writer)
-		return 0;
-	return writer__sweep(*key, writer);
+	return key ? writer__sweep(*key) : 0;
 }
 
 SEC("tp_btf/sys_exit")

@@ -189,6 +189,7 @@ static __always_inline int file__opened(struct file *file, s64 fd, u32 methods, 
 		return proc__opened((u64)view.inode, (u64)view.dentry, view.mode & (FMODE_READ | FMODE_WRITE));
 	if (!verdict.matched || own__is_current())
 		return 0;
+	description__begins((u64)file, task->tgid, slot == FILE_SLOT_OPEN ? FILE_SLOT_REUSE : FILE_SLOT_REUSE_ROOT);
 	scratch = file__scratch(slot);
 	if (!scratch)
 		return 0;
@@ -201,7 +202,7 @@ static __always_inline int file__opened(struct file *file, s64 fd, u32 methods, 
 	if (fd >= 0)
 		descriptor__note(task, fd, (u64)file);
 	if (view.mode & FMODE_WRITE)
-		writer__opened(file, &view, &scratch->event.header.task, verdict.id, slot == FILE_SLOT_OPEN ? FILE_SLOT_REUSE : FILE_SLOT_REUSE_ROOT);
+		writer__opened(file, &view, &scratch->event.header.task, verdict.id);
 	file__submit(scratch);
 	return 0;
 }

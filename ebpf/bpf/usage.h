@@ -90,13 +90,20 @@ static __always_inline void use__tell(struct use *use, bool alive, bool until_en
 	use->told_ns = bpf_ktime_get_boot_ns();
 }
 
+static __always_inline bool use__exists(u64 file, u32 tgid)
+{
+	struct use_key key = { .file = file, .tgid = tgid };
+
+	return bpf_map_lookup_elem(&picket_uses, &key) != NULL;
+}
+
 /* The use that ends together with a description opened for writing goes into the record of its close. */
 static __always_inline void use__ends_with(struct event_file *event, u64 file)
 {
 	struct use_key key = { .file = file, .tgid = event->header.task.pid };
 	struct use *use = bpf_map_lookup_elem(&picket_uses, &key);
 
-	if (!use)
+	if (!use || !writer__claim(&use->at))
 		return;
 	use__fill(event, use);
 	use__forget(&key);
@@ -213,26 +220,49 @@ static __always_inline int usage__faulted(struct address_space *mapping, u64 pag
 	return 0;
 }
 
-/* A description that lost one of its descriptors in this process. */
-static __always_inline void use__left(struct task_struct *task, u64 file, bool alive)
+/* The end of what a process did through a description, told by the one that saw it first. */
+static __always_inline void use__ended(struct use_key *key, struct use *use, bool alive, u32 slot)
+{
+	if (!writer__claim(&use->at))
+		return;
+	use__tell(use, alive, true, slot);
+	use__forget(key);
+}
+
+/* A process is through with a description, whether or not others hold it. */
+static __always_inline void use__over(u64 file, u32 tgid, bool alive, u32 slot)
+{
+	struct use_key key = { .file = file, .tgid = tgid };
+	struct use *use = bpf_map_lookup_elem(&picket_uses, &key);
+
+	if (use)
+		use__ended(&key, use, alive, slot);
+}
+
+/* A description that cannot write lost one of its descriptors in this process. */
+static __always_inline void use__left(struct task_struct *task, u64 file)
 {
 	struct use_key key = { .file = file, .tgid = task->tgid };
 	struct use *use = bpf_map_lookup_elem(&picket_uses, &key);
 
-	if (!use || (!alive && writer__lives(&use->at, (struct file *)file)))
-		return;
-	use__tell(use, alive, true, FILE_SLOT_USE);
-	use__forget(&key);
+	if (use && !writer__lives(&use->at, (struct file *)file))
+		use__ended(&key, use, false, FILE_SLOT_USE);
 }
 
-/* One use, looked at by the loader's sweep: its end, or what it has come to meanwhile. */
-static __always_inline int use__sweep(struct use_key *at, struct use *use)
+/* One use, looked at by the loader's sweep: its end, or what it has come to meanwhile. The end of a description that could write is told by
+ * writer__sweep, with the sums of its opener: those of others follow in the next sweep. */
+static __always_inline int use__sweep(struct use_key *at)
 {
 	struct use_key key = *at;
+	struct use *use = bpf_map_lookup_elem(&picket_uses, &key);
+	struct writer *writer;
 
+	if (!use)
+		return 0;
 	if (!writer__lives(&use->at, (struct file *)key.file)) {
-		use__tell(use, false, true, FILE_SLOT_SWEEP);
-		use__forget(&key);
+		writer = bpf_map_lookup_elem(&picket_writers, &key.file);
+		if (!writer || writer->inode != use->at.inode)
+			use__ended(&key, use, false, FILE_SLOT_SWEEP);
 		return 0;
 	}
 	if (use->bytes_read == use->told_read && use->bytes_written == use->told_written && use->methods == use->told_methods)

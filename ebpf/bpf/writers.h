@@ -9,7 +9,11 @@
  * io_uring. Rejected: a program on the entry of calls, where the description still stands (every call of every process pays for it). Rejected: fanotify (merges, knows no process), locks and page-cache tracepoints (fire only with locks or dirty pages).
  *
  * (1) and (2) are reported before the call returns, by the process that closes; (1) knows no path of a file that lost its last name meanwhile. (3) is reported up to one sweep later in the name of the
- * process that opened the file, without open flags that changed since. An address used again for a new description ends the old one.
+ * process that opened the file, without open flags that changed since. Where the process that closes moved no byte and the one that opened did,
+ * the report is in the name of that one. An address used again for a new description ends the old one.
+ *
+ * One end is one report, and its bytes are in it: whoever reports claims the entry first, and what a process did through a description that
+ * could write is not told as a use of its own while the entry of that description stands (usage.h).
  *
  * Cannot see: descriptions opened before the sensor, and those whose entry found the map full (counted).
  * What an unprivileged process can do: hold many descriptions open (bounded by the map, counted), or delay the report by a second thread
@@ -26,6 +30,8 @@ struct writer {
 	u32 flags;
 	u32 mode;
 	u32 references; /* descriptors of an ending table counted so far */
+	u32 claimed;	/* somebody reports the end */
+	u32 reserved;
 	struct event_task opener;
 };
 
@@ -56,6 +62,12 @@ static __always_inline bool writer__lives(struct writer *writer, struct file *fi
 	struct file_view view;
 
 	return file__references(file) > 0 && file__view(&view, file) == 0 && view.inode == writer->inode && ((view.mode ^ writer->mode) & (FMODE_READ | FMODE_WRITE)) == 0;
+}
+
+/* True for the one that may report the end: a call that closes and the sweep may both see it. */
+static __always_inline bool writer__claim(struct writer *writer)
+{
+	return __sync_val_compare_and_swap(&writer->claimed, 0, 1) == 0;
 }
 
 static __always_inline void writer__forget(u64 key)
@@ -121,15 +133,51 @@ static __always_inline void writer__report(struct writer *writer, struct file_sc
 #include "quick.h"
 #include "usage.h"
 
-/* The end of a description that was open for writing, with what the process in the header did through it. */
+/* The end of a description that was open for writing, claimed, with what the process in the header did through it. */
 static __always_inline void writer__ended(u64 key, struct writer *writer, struct file_scratch *scratch, bool alive, u32 slot)
 {
 	use__ends_with(&scratch->event, key);
 	scratch->event.until_end = 1;
 	writer__report(writer, scratch, alive, EVENT_FILE_CLOSE_WRITE, slot);
+	writer__forget(key);
 }
 
-static __always_inline void writer__opened(struct file *file, struct file_view *view, struct event_task *opener, u32 watch_id, u32 reuse_slot)
+/* The end of a description that nobody was seen ending: in the name of its opener. */
+static __always_inline void writer__ended_unseen(u64 key, struct writer *writer, bool alive, u32 slot)
+{
+	struct file_scratch *scratch = file__scratch(slot);
+
+	if (!scratch || !writer__claim(writer))
+		return;
+	header__fill(&scratch->event.header, EVENT_FILE);
+	scratch->event.header.task = writer->opener;
+	writer__ended(key, writer, scratch, alive, slot);
+}
+
+/* The end of a description by the current task. */
+static __always_inline void writer__ended_by(u64 key, struct writer *writer, struct task_struct *task, bool alive, u32 slot)
+{
+	struct file_scratch *scratch = file__scratch(slot);
+
+	if (!scratch || !writer__claim(writer))
+		return;
+	header__begin(&scratch->event.header, EVENT_FILE, task);
+	if (!use__exists(key, task->tgid) && use__exists(key, writer->opener.pid))
+		scratch->event.header.task = writer->opener;
+	writer__ended(key, writer, scratch, alive, slot);
+}
+
+/* A watched file was opened at this address: what stood there before is over. */
+static __always_inline void description__begins(u64 key, u32 tgid, u32 slot)
+{
+	struct writer *writer = bpf_map_lookup_elem(&picket_writers, &key);
+
+	if (writer)
+		writer__ended_unseen(key, writer, false, slot);
+	use__over(key, tgid, false, slot);
+}
+
+static __always_inline void writer__opened(struct file *file, struct file_view *view, struct event_task *opener, u32 watch_id)
 {
 	u64 key = (u64)file;
 	struct watch_state *state = watch__state();
@@ -143,50 +191,14 @@ static __always_inline void writer__opened(struct file *file, struct file_view *
 		.flags = view->flags,
 		.mode = view->mode,
 	};
-	struct writer *ended = bpf_map_lookup_elem(&picket_writers, &key);
-	bool again = ended != NULL;
 
-	if (ended) {
-		struct file_scratch *scratch = file__scratch(reuse_slot);
-
-		if (scratch) {
-			header__fill(&scratch->event.header, EVENT_FILE);
-			scratch->event.header.task = ended->opener;
-			writer__ended(key, ended, scratch, false, reuse_slot);
-		}
-	}
 	writer.opener = *opener;
 	if (bpf_map_update_elem(&picket_writers, &key, &writer, BPF_ANY)) {
 		counter__add(COUNTER_MAP_FULL + CLASS_FILE);
 		return;
 	}
-	if (!again && state)
+	if (state)
 		__sync_fetch_and_add(&state->writers, 1);
-}
-
-/* The end of a description that nobody was seen ending: in the name of its opener. */
-static __always_inline void writer__ended_unseen(u64 key, struct writer *writer, u32 slot)
-{
-	struct file_scratch *scratch = file__scratch(slot);
-
-	if (!scratch)
-		return;
-	header__fill(&scratch->event.header, EVENT_FILE);
-	scratch->event.header.task = writer->opener;
-	writer__ended(key, writer, scratch, false, slot);
-	writer__forget(key);
-}
-
-/* The end of a description by the current task. */
-static __always_inline void writer__ended_by(u64 key, struct writer *writer, struct task_struct *task, bool alive, u32 slot)
-{
-	struct file_scratch *scratch = file__scratch(slot);
-
-	if (!scratch)
-		return;
-	header__begin(&scratch->event.header, EVENT_FILE, task);
-	writer__ended(key, writer, scratch, alive, slot);
-	writer__forget(key);
 }
 
 static __always_inline bool descriptions__any(void)
@@ -221,9 +233,10 @@ static __always_inline void description__left(struct task_struct *task, u64 key)
 {
 	struct writer *writer = bpf_map_lookup_elem(&picket_writers, &key);
 
-	if (writer && !writer__lives(writer, (struct file *)key)) /* else others hold it: the last one, or the sweep, reports */
+	if (!writer)
+		use__left(task, key);
+	else if (!writer__lives(writer, (struct file *)key)) /* else others hold it: the last one, or the sweep, reports */
 		writer__ended_by(key, writer, task, false, FILE_SLOT_CLOSE);
-	use__left(task, key, false);
 }
 
 /* close(2) is over. Another thread may have opened a file with the same descriptor since: then that one is remembered already. */
@@ -258,8 +271,13 @@ static __always_inline int descriptor__duplicated(struct task_struct *task, u64 
 	return 0;
 }
 
+struct table_walk {
+	bool again; /* the second round: what the process did through descriptions that others hold */
+	bool needed;
+};
+
 /* One descriptor of a table that ends: reported once every reference to its description was seen in this table. */
-static long writer__table_entry(u64 fd, void *unused)
+static long writer__table_entry(u64 fd, struct table_walk *walk)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct file *file = fd__file(task, fd);
@@ -268,13 +286,16 @@ static long writer__table_entry(u64 fd, void *unused)
 
 	if (!file)
 		return fd >= task->files->fdt->max_fds;
-	writer = bpf_map_lookup_elem(&picket_writers, &key);
+	writer = walk->again ? NULL : bpf_map_lookup_elem(&picket_writers, &key);
 	if (writer && writer__lives(writer, file)) {
 		writer->references++;
 		if (file__references(file) == writer->references)
 			writer__ended_by(key, writer, task, true, FILE_SLOT_TASK);
+		else
+			walk->needed = true;
+		return 0;
 	}
-	use__left(task, key, true);
+	use__over(key, task->tgid, true, FILE_SLOT_USE);
 	return 0;
 }
 
@@ -284,19 +305,26 @@ static __always_inline int file__task_exit(struct task_struct *task)
 {
 	struct files_struct *files = task->files;
 	struct signal_struct *signal = task->signal;
+	struct table_walk walk = {};
 
-	if (files && files->count.counter == 1 && descriptions__any())
-		bpf_loop(DESCRIPTORS_MAX, writer__table_entry, NULL, 0);
+	if (files && files->count.counter == 1 && descriptions__any()) {
+		bpf_loop(DESCRIPTORS_MAX, writer__table_entry, &walk, 0);
+		walk.again = true;
+		if (walk.needed)
+			bpf_loop(DESCRIPTORS_MAX, writer__table_entry, &walk, 0);
+	}
 	if (signal->live.counter == 0)
 		holder__ended(task->tgid);
 	return 0;
 }
 
-/* One remembered description, looked at by the loader's sweep. */
-static __always_inline int writer__sweep(u64 key, struct writer *writer)
+/* One remembered description, looked at by the loader's sweep: what stands in the map now, not when the iterator came by. */
+static __always_inline int writer__sweep(u64 key)
 {
-	if (!writer__lives(writer, (struct file *)key))
-		writer__ended_unseen(key, writer, FILE_SLOT_SWEEP);
+	struct writer *writer = bpf_map_lookup_elem(&picket_writers, &key);
+
+	if (writer && !writer__lives(writer, (struct file *)key))
+		writer__ended_unseen(key, writer, false, FILE_SLOT_SWEEP);
 	return 0;
 }
 
@@ -311,18 +339,10 @@ static __always_inline int file__released(struct file *file)
 		return 0;
 	task = bpf_get_current_task_btf();
 	writer = bpf_map_lookup_elem(&picket_writers, &key);
-	if (writer && (task->flags & PF_KTHREAD)) { /* put off to a worker: its opener is who is known */
-		struct file_scratch *scratch = file__scratch(FILE_SLOT_CLOSE);
-
-		if (scratch) {
-			header__fill(&scratch->event.header, EVENT_FILE);
-			scratch->event.header.task = writer->opener;
-			writer__ended(key, writer, scratch, true, FILE_SLOT_CLOSE);
-		}
-		writer__forget(key);
-	} else if (writer) {
+	if (writer && (task->flags & PF_KTHREAD)) /* put off to a worker: its opener is who is known */
+		writer__ended_unseen(key, writer, true, FILE_SLOT_CLOSE);
+	else if (writer)
 		writer__ended_by(key, writer, task, true, FILE_SLOT_CLOSE);
-	}
-	use__left(task, key, true);
+	use__over(key, task->tgid, true, FILE_SLOT_USE);
 	return 0;
 }

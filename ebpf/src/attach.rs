@@ -192,10 +192,12 @@ impl Attaching<'_> {
     /// A program that is run over every element of a map of its object.
     fn sweeper(&mut self, object: Object, map: &'static str, program: &'static str) -> Result<MapIterator, String> {
         let ebpf = self.objects.object(object)?;
-        let Some(Map::HashMap(map) | Map::LruHashMap(map)) = ebpf.take_map(map) else { return Err(format!("the map {map} is missing")) };
         let found: &mut Iter =
             ebpf.program_mut(program).ok_or_else(|| format!("no program {program} in its object"))?.try_into().map_err(|error| reason(&error))?;
         found.load("bpf_map_elem", self.btf).map_err(|error| reason(&error))?;
+        // The map stays where it is: programs that are loaded later refer to it.
+        let Some(Map::HashMap(map) | Map::LruHashMap(map)) = ebpf.map(map) else { return Err(format!("the map {map} is missing")) };
+        let found: &Iter = ebpf.program(program).ok_or_else(|| format!("no program {program} in its object"))?.try_into().map_err(|error| reason(&error))?;
         let fd = found.fd().map_err(|error| reason(&error))?;
         self.programs.push((program.to_owned(), fd.as_fd().as_raw_fd()));
         MapIterator::new(fd.as_fd(), map.fd().as_fd()).map_err(|error| format!("cannot bind {program} to its map: {error}"))

@@ -32,6 +32,8 @@ pub struct SensorConfig {
     pub environment: Vec<String>,
     /// How bytes of flows are told while they are up, and which ports speak DNS.
     pub network: NetworkConfig,
+    /// How often remembered descriptions are looked at for ends that no call showed (see `bpf/writers.h`): such an end is told so much later.
+    pub sweep_interval: Duration,
     /// Folder in a bpf file system where the counters outlive a killed agent; `None` keeps nothing.
     pub pin_dir: Option<PathBuf>,
 }
@@ -44,6 +46,7 @@ impl Default for SensorConfig {
             extensions: DEFAULT_EXTENSIONS.map(String::from).to_vec(),
             environment: DEFAULT_ENVIRONMENT.map(String::from).to_vec(),
             network: NetworkConfig::default(),
+            sweep_interval: Duration::from_millis(250),
             pin_dir: None,
         }
     }
@@ -163,6 +166,7 @@ pub struct Sensor {
     previous: Option<Counters>,
     watches: Watches,
     swept: Instant,
+    sweep_interval: Duration,
     rings_swept: Instant,
     forgot: Instant,
     rounds: Rounds,
@@ -172,9 +176,6 @@ pub struct Sensor {
     objects: Objects,
     pins: PinDir,
 }
-
-/// How often remembered writers are looked at, see `bpf/writers.h`.
-const SWEEP_EVERY: Duration = Duration::from_millis(250);
 
 /// How often sums of io_uring submissions are told, see `bpf/kernel.h`.
 const RINGS_SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -216,6 +217,7 @@ impl Sensor {
             previous,
             watches: Watches::default(),
             swept: Instant::now(),
+            sweep_interval: config.sweep_interval,
             rings_swept: Instant::now(),
             forgot: Instant::now(),
             rounds: Rounds::new(&config.network),
@@ -321,7 +323,7 @@ impl Sensor {
     }
 
     fn sweep(&mut self) {
-        if self.swept.elapsed() < SWEEP_EVERY {
+        if self.swept.elapsed() < self.sweep_interval {
             return;
         }
         self.swept = Instant::now();

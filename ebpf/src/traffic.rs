@@ -3,8 +3,8 @@
 //!
 //! A round counts first and tells then: where more flows have something to tell than [`FLOWS_MAX`], each round tells a share of them, so
 //! that a host with very many flows tells each of them less often instead of filling the ring. Between the two, where a flow has never been looked
-//! up or a minute has passed, the descriptor tables are walked for who holds each socket now (see `iterate__holder` in `bpf/iterators.h`).
-//! What a walk costs sets when the next one may come.
+//! up or [`NetworkConfig::holders_interval`] has passed, the descriptor tables are walked for who holds each socket now (see `iterate__holder`
+//! in `bpf/iterators.h`). What a walk costs sets when the next one may come.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -30,11 +30,8 @@ const DNS_PORTS_MAX: usize = 8;
 const FLOWS_MAX: u32 = 4096;
 /// A flow that moved anything at all is told at least so often.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Between walks of the descriptor tables: at least this, and so many times what the last one took.
+/// Between walks of the descriptor tables for flows that were never looked up: at least this.
 const WALK_EVERY_MIN: Duration = Duration::from_secs(5);
-const WALK_SHARE: u32 = 1000;
-/// Holders are looked up again after this although every flow has one.
-const WALK_EVERY: Duration = Duration::from_secs(60);
 
 /// The network side of [`crate::SensorConfig`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +40,11 @@ pub struct NetworkConfig {
     pub traffic_interval: Duration,
     /// A flow that moved less than this since it was told last waits, at most a minute.
     pub traffic_bytes_min: u64,
+    /// A flow that was inherited or handed over is told in the name of who holds it after at most this and one `traffic_interval`, or after
+    /// `holders_rest` times what a walk over all descriptors takes here, where that is longer.
+    pub holders_interval: Duration,
+    /// Between two walks lies at least so many times what the last one took.
+    pub holders_rest: u32,
     /// Far ports whose messages are told as DNS, at most 8.
     pub dns_ports: Vec<u16>,
     /// Last components of the names of local sockets whose connections are told, at most 64 of at most 31 bytes.
@@ -54,6 +56,8 @@ impl Default for NetworkConfig {
         Self {
             traffic_interval: Duration::from_secs(5),
             traffic_bytes_min: 64 << 10,
+            holders_interval: Duration::from_secs(60),
+            holders_rest: 1000,
             dns_ports: DEFAULT_DNS_PORTS.to_vec(),
             local_sockets: DEFAULT_LOCAL_SOCKETS.map(String::from).to_vec(),
         }
@@ -120,6 +124,8 @@ impl State {
 pub(crate) struct Rounds {
     every: Duration,
     bytes_min: u64,
+    holders_every: Duration,
+    holders_rest: u32,
     next: Instant,
     number: u32,
     walked: Option<Instant>,
@@ -132,6 +138,8 @@ impl Rounds {
         Self {
             every: config.traffic_interval,
             bytes_min: config.traffic_bytes_min,
+            holders_every: config.holders_interval,
+            holders_rest: config.holders_rest,
             next: now + config.traffic_interval,
             number: 0,
             walked: None,
@@ -158,13 +166,13 @@ impl Rounds {
         tell(tellers)?;
         let (due, unheld) = State::counts(state.get(&0, 0).map_err(io::Error::other)?);
         let now = Instant::now();
-        if due > 0 && now >= self.walk_not_before && (unheld > 0 || self.walked.is_none_or(|walked| now - walked >= WALK_EVERY)) {
+        if due > 0 && now >= self.walk_not_before && (unheld > 0 || self.walked.is_none_or(|walked| now - walked >= self.holders_every)) {
             for pass in [1, 2] {
                 set(state, State { pass, ..round })?;
                 read(crate::attach::open_iterator(objects, "iterate_holders").map_err(io::Error::other)?)?;
             }
             self.walked = Some(now);
-            self.walk_not_before = now + WALK_EVERY_MIN.max(now.elapsed() * WALK_SHARE);
+            self.walk_not_before = now + WALK_EVERY_MIN.min(self.holders_every).max(now.elapsed() * self.holders_rest);
         }
         round.counting = false;
         round.parts = due.div_ceil(FLOWS_MAX);

@@ -95,16 +95,6 @@ fn every_probe_of_actions_is_attached_or_says_why_not() {
     }
 }
 
-/// For the kernel matrix (tests/kernel): what is attached where, one line a probe.
-#[test]
-#[ignore = "prints what tests/kernel collects; it cannot fail"]
-fn print_probes() {
-    let Some(mut rig) = rig("print_probes") else { return };
-    for probe in rig.sensor().probes() {
-        println!("PROBE {}|{}|{}|{}", probe.name, probe.attached, probe.hook, probe.reason);
-    }
-}
-
 #[test]
 fn a_module_that_comes_and_goes_is_told() {
     let test = "a_module_that_comes_and_goes_is_told";

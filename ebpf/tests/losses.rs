@@ -93,6 +93,51 @@ fn a_flood_of_files_leaves_room_for_processes() {
     assert!(drained(&mut sensor).iter().any(|record| matches!(record.body, Body::File(_))));
 }
 
+/// Sweeps run beside the calls that close, and children of another thread hold copies of descriptors between their fork and their exec: the
+/// end of a description is seen now by the one, now by the other, now by both.
+#[test]
+fn one_end_is_one_report_with_all_bytes_whoever_saw_it() {
+    const WRITERS: usize = 2;
+    const FILES: usize = 10_000;
+    let config = SensorConfig { ring_bytes: 64 << 20, sweep_interval: Duration::from_micros(100), ..quiet(None) };
+    let Some((_alone, mut sensor)) = load("one_end_is_one_report_with_all_bytes_whoever_saw_it", &config) else { return };
+    let folder = tempfile::tempdir().expect("folder");
+    watch(&mut sensor, folder.path());
+    drained(&mut sensor);
+    let mut ends = Vec::new();
+    let mut drain = |sensor: &mut Sensor| {
+        let mut keep = |record: Record| match record.body {
+            Body::File(file) if file.until_end => ends.push((file.op, file.bytes_written)),
+            _ => (),
+        };
+        sensor.drain(&mut keep, 1 << 20);
+    };
+    std::thread::scope(|scope| {
+        let folder = folder.path();
+        let write = |writer: usize| {
+            for number in 0..FILES {
+                let path = folder.join(format!("{writer}-{number}"));
+                std::fs::write(&path, b"x").expect("writes");
+                std::fs::remove_file(&path).expect("removes");
+            }
+        };
+        let writers: Vec<_> = (0..WRITERS).map(|writer| scope.spawn(move || write(writer))).collect();
+        while !writers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            drain(&mut sensor);
+            assert!(Command::new("/bin/true").status().expect("runs").success());
+        }
+    });
+    // What only the sweep finds comes now, and so would what is told twice.
+    let end = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < end {
+        drain(&mut sensor);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (whole, others): (Vec<_>, Vec<_>) = ends.into_iter().partition(|end| *end == (FileOp::CloseWrite, 1));
+    assert_eq!((whole.len(), others), (WRITERS * FILES, vec![]));
+    assert_eq!(sensor.counters().expect("counters").dropped.iter().sum::<u64>(), 0);
+}
+
 #[test]
 fn drain_stops_at_its_bound_and_says_that_there_is_more() {
     let Some((_alone, mut sensor)) = load("drain_stops_at_its_bound_and_says_that_there_is_more", &quiet(None)) else { return };

@@ -105,8 +105,8 @@ fn cgroup_inode(pid: u32) -> u64 {
 fn the_session_leader_is_told_while_it_lives_and_after() {
     let Some(mut rig) = rig("the_session_leader_is_told_while_it_lives_and_after") else { return };
     rig.clear();
-    // The leader starts `cat` twice: once beside itself, and once from a shell that outlives it.
-    let script = "cat <&0 & sh -c 'while kill -0 $PPID 2>/dev/null; do sleep 0.01; done; exec tac' <&0 & wait";
+    // The leader starts the shell that outlives it before the `cat` whose exec is its end.
+    let script = "exec 3<&0; sh -c 'while kill -0 $1 2>/dev/null; do sleep 0.01; done; exec tac' sh $$ <&3 & cat <&3 & wait";
     let leader = waiting(Command::new("/usr/bin/setsid").args(["--fork", "--wait", "/bin/sh", "-c", script]));
     let beside = rig.first(|record| exec(record).is_some_and(|_| record.task.comm == "cat").then(|| record.clone()));
     let told = exec(&beside).expect("exec").clone();

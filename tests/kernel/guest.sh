@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# guest.sh KERNEL_FOLDER COMMAND_LINE SECONDS TEST_PROGRAM…: boots the kernel and runs the test programs inside, as root; prints what they print.
+# guest.sh KERNEL_FOLDER COMMAND_LINE SECONDS PROGRAM…: boots the kernel and runs the test programs, and `probes`, inside, as root; prints what they print.
 # The guest is a file system in memory with this host's own programs: nothing is downloaded for it, and it goes with it.
 set -euo pipefail
 kernel=$1 words=$2 seconds=$3
@@ -77,12 +77,12 @@ mount -t devpts devpts /dev/pts; mount -t tmpfs -o mode=1777 shm /dev/shm; mount
 mount -t cgroup2 cgroup /sys/fs/cgroup; mount -t securityfs security /sys/kernel/security
 ip link set lo up
 echo "GUEST kernel=$(uname -r) lsm=$(cat /sys/kernel/security/lsm)"
-for each in $(ls /tests | grep -v '\.ko$'); do
+for each in $(ls /tests | grep -v -e '\.ko$' -e '-probes$'); do
   echo "GUEST program=${each#*-}"
   # A program of its own session: a test that loses its way ends with it.
   timeout -k 5 600 /tests/$each --test-threads=1 --show-output 2>&1 | grep -aE '^test |^PROBE |^SKIPPED |panicked|what was waited|^ +(left|right):|test result' | cut -c1-400
 done
-/tests/$(ls /tests | grep -- '-actions$') --ignored --exact print_probes --nocapture 2>&1 | grep -a '^PROBE '
+/tests/$(ls /tests | grep -- '-probes$') 2>&1 | grep -a '^PROBE '
 echo "GUEST end"
 sync
 echo o >/proc/sysrq-trigger

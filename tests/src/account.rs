@@ -58,9 +58,7 @@ pub fn balance(ctl: &Ctl, files: &NumberedFiles, suffix: &str) -> Result<Account
         }
     }
     account.nameless = ctl.number("SELECT count(*) FROM events WHERE class_uid = 1001 AND activity_id = 3 AND (file_name IS NULL OR file_name = '')")?;
-    // Byte sums of a file that went away while it was open have no name either, and stand for no number.
-    ensure!(account.nameless <= account.missing + account.made / OTHERS_SHARE, "{account:?}: more nameless updates than numbers without one");
-    account.nameless = account.nameless.min(account.missing);
+    ensure!(account.nameless <= account.missing, "{account:?}: more nameless updates than numbers without one");
     account.stored += account.nameless;
     account.missing -= account.nameless;
     // What is there of the first incomplete numbers says which kind of activity went missing.
@@ -68,12 +66,7 @@ pub fn balance(ctl: &Ctl, files: &NumberedFiles, suffix: &str) -> Result<Account
     account.counted = losses.iter().filter_map(|loss| loss.count).sum();
     account.uncounted = losses.iter().filter(|loss| loss.count.is_none()).count() as u64;
     if account.uncounted == 0 {
-        // A file that is open when the byte sums are told is one more event of the class, which has no number: some of them are lost and counted too.
-        let others = account.counted.checked_sub(account.missing);
-        ensure!(
-            others.is_some_and(|others| others <= account.made / OTHERS_SHARE),
-            "{account:?}: what is missing is not what was counted; incomplete: {sample:?}; losses: {losses:?}"
-        );
+        ensure!(account.missing == account.counted, "{account:?}: what is missing is not what was counted; incomplete: {sample:?}; losses: {losses:?}");
     } else {
         ensure!(account.missing >= account.counted, "{account:?}: more was counted as lost than is missing; losses: {losses:?}");
     }
@@ -91,9 +84,6 @@ pub fn balance(ctl: &Ctl, files: &NumberedFiles, suffix: &str) -> Result<Account
     }
     Ok(account)
 }
-
-/// At most one event in so many is of the class and not one of the numbered activities.
-const OTHERS_SHARE: u64 = 1_000;
 
 /// How many different activities of each number are stored; fails where one is stored twice.
 fn stored_activities(ctl: &Ctl, suffix: &str) -> Result<BTreeMap<u64, u64>> {

@@ -257,5 +257,6 @@ fn the_disk_allowance_is_filled() {
     numbered.proxy.join();
     let account = numbered.settle();
     assert!(account.counted > 0, "the allowance was filled: {account:?}");
+    assert_eq!(account.missing, account.counted, "{account:?}");
     assert_eq!(account.uncounted, 0, "the agent ran all the time: {account:?}");
 }

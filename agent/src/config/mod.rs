@@ -314,8 +314,10 @@ impl Config {
                 traffic_bytes_min: self.network.traffic_bytes_min,
                 dns_ports: self.network.dns_ports.clone(),
                 local_sockets: self.network.local_sockets.clone(),
+                ..picket_ebpf::NetworkConfig::default()
             },
             pin_dir: pinned.then(|| self.sensor.pin_dir.clone()),
+            ..picket_ebpf::SensorConfig::default()
         }
     }
 
