@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use picket_pin::Pin;
 use picket_proto::v1::{EnrolRequest, enrolment_client::EnrolmentClient};
 use zeroize::Zeroizing;
 
 use crate::{
     config::Config,
     dial::dial,
-    identity::{Identity, IdentityStore, NewKey, Pin, pinned_tls},
+    identity::{Identity, IdentityStore, NewKey, pinned_tls},
 };
 
 const TOKEN_BYTES_MAX: u64 = 4_096;

@@ -1,10 +1,10 @@
 //! Who this device is: the key and certificate that enrolment gave it, in one file that is replaced as a whole.
 
-mod pin;
 mod store;
 
 use std::sync::Arc;
 
+use picket_pin::{Pin, PinnedVerifier};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{
     ClientConfig, RootCertStore,
@@ -14,7 +14,6 @@ use rustls::{
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-pub(crate) use pin::{Pin, PinnedVerifier};
 pub(crate) use store::IdentityStore;
 
 #[derive(Debug, thiserror::Error)]
@@ -110,8 +109,7 @@ impl Identity {
 
 /// TLS 1.3 that accepts only a chain with the pinned key, before there is any certificate.
 pub(crate) fn pinned_tls(pin: Pin) -> Result<ClientConfig, IdentityError> {
-    let verifier = Arc::new(PinnedVerifier::new(pin, provider()));
-    Ok(over_http2(tls13()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
+    Ok(Arc::new(PinnedVerifier::new(pin)).tls(b"h2")?)
 }
 
 fn provider() -> Arc<CryptoProvider> {

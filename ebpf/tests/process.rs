@@ -106,7 +106,7 @@ fn the_session_leader_is_told_while_it_lives_and_after() {
     let Some(mut rig) = rig("the_session_leader_is_told_while_it_lives_and_after") else { return };
     rig.clear();
     // The leader starts the shell that outlives it before the `cat` whose exec is its end.
-    let script = "exec 3<&0; sh -c 'while kill -0 $1 2>/dev/null; do sleep 0.01; done; exec tac' sh $$ <&3 & cat <&3 & wait";
+    let script = "exec 3<&0; sh -c 'for i in $(seq 6000); do kill -0 $1 2>/dev/null || exec tac; sleep 0.01; done' sh $$ <&3 & cat <&3 & wait";
     let leader = waiting(Command::new("/usr/bin/setsid").args(["--fork", "--wait", "/bin/sh", "-c", script]));
     let beside = rig.first(|record| exec(record).is_some_and(|_| record.task.comm == "cat").then(|| record.clone()));
     let told = exec(&beside).expect("exec").clone();

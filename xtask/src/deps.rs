@@ -13,6 +13,7 @@ use crate::repo::Repo;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("picket-event", &[]),
     ("picket-bounded", &[]),
+    ("picket-pin", &[]),
     ("picket-signing", &[]),
     ("picket-spool", &[]),
     ("picket-ebpf", &[]),
@@ -22,10 +23,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("picket-proto", &["picket-event"]),
     ("picket-scanner", &["picket-artifact", "picket-bounded", "picket-event", "picket-yara"]),
     ("picket-lake", &["picket-event", "picket-proto"]),
-    ("picket-agent", &["picket-artifact", "picket-bounded", "picket-detect", "picket-ebpf", "picket-event", "picket-proto", "picket-spool", "picket-yara"]),
+    (
+        "picket-agent",
+        &["picket-artifact", "picket-bounded", "picket-detect", "picket-ebpf", "picket-event", "picket-pin", "picket-proto", "picket-spool", "picket-yara"],
+    ),
     ("picket-server", &["picket-bounded", "picket-detect", "picket-event", "picket-lake", "picket-proto"]),
-    ("picketctl", &["picket-artifact", "picket-bounded", "picket-detect", "picket-event", "picket-proto", "picket-signing", "picket-yara"]),
-    ("picket-tests", &["picket-artifact", "picket-bounded", "picket-detect", "picket-event", "picket-proto", "picket-spool", "picket-yara"]),
+    ("picketctl", &["picket-artifact", "picket-bounded", "picket-detect", "picket-event", "picket-pin", "picket-proto", "picket-signing", "picket-yara"]),
+    ("picket-tests", &["picket-artifact", "picket-bounded", "picket-detect", "picket-event", "picket-pin", "picket-proto", "picket-spool", "picket-yara"]),
     ("xtask", &[]),
 ];
 

@@ -5,6 +5,7 @@ use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use picket_pin::PinnedVerifier;
 use picket_proto::v1::{self, auth_client::AuthClient};
 use serde_json::json;
 
@@ -15,7 +16,7 @@ use crate::context::{Context, Contexts};
 use crate::error::CtlError;
 use crate::json;
 use crate::output::{Grid, Output};
-use crate::pin::{PinVerifier, SignInCode, certificate_text, pin_text, pinned_tls};
+use crate::pin::{SignInCode, certificate_text};
 use crate::when;
 
 /// A code is about 120 characters.
@@ -29,8 +30,9 @@ pub(super) async fn login(login: Login, output: &Output) -> Result<(), CtlError>
     let mut contexts = Contexts::load()?;
     contexts.save()?;
 
-    let verifier = Arc::new(PinVerifier::new(code.pin));
-    let channel = connect::channel(&url, pinned_tls(Arc::clone(&verifier))).await?;
+    let verifier = Arc::new(PinnedVerifier::new(code.pin));
+    let tls = verifier.tls(b"h2").map_err(|error| CtlError::Malformed(error.to_string()))?;
+    let channel = connect::channel(&url, tls).await?;
     let shown = url.as_str().trim_end_matches('/').to_owned();
     let certificate = verifier.found().ok_or_else(|| CtlError::Malformed("no certificate in the handshake".to_owned()))?;
     let request = v1::SignInRequest { code: code.secret, label: login.label.unwrap_or_else(default_label) };
@@ -40,7 +42,7 @@ pub(super) async fn login(login: Login, output: &Output) -> Result<(), CtlError>
     let context = Context {
         url: shown.clone(),
         ca_certificate: certificate_text(&certificate),
-        ca_pin: pin_text(&code.pin),
+        ca_pin: code.pin.to_string(),
         user: answer.user.clone(),
         token: Some(answer.token),
         token_expires_at: when::from_wire(answer.expires_at.as_ref()).map(|at| at.to_string()),

@@ -251,18 +251,21 @@ for name, sql in json.load(sys.stdin):
     times = []
     for _ in range(6):
         start = time.perf_counter()
-        rows = connection.execute(sql).fetch_arrow_table().num_rows
+        rows = connection.sql(sql).to_arrow_table().num_rows
         times.append((time.perf_counter() - start) * 1e3)
     warm = sorted(times[1:])
     print(json.dumps({"name": f"duckdb.{name}", "value": round(warm[len(warm) // 2], 3), "unit": "ms", "cold_ms": times[0], "rows": rows}), flush=True)
 "#;
 
-/// The same questions over the same files.
+/// The same questions over the same files. A peer that cannot answer costs no figure of ours.
 fn ask_duckdb(python: &Path, files: &Path, questions: &[(&'static str, String)]) {
     use std::{io::Write, process::Stdio};
     let mut child = std::process::Command::new(python).args(["-c", DUCKDB]).arg(files).stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(serde_json::to_string(questions).unwrap().as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success());
+    let status = child.wait().unwrap();
+    if !status.success() {
+        eprintln!("SKIPPED duckdb: it ended with {status}");
+    }
 }
 
 #[tokio::main]

@@ -3,20 +3,15 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hyper_util::rt::TokioIo;
+use picket_pin::{Pin, PinnedVerifier};
 use picket_proto::v1::{EnrolRequest, enrolment_client::EnrolmentClient};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::{
-        WebPkiServerVerifier,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
+    ClientConfig, RootCertStore,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName},
 };
-use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
@@ -108,16 +103,14 @@ pub struct TokenParts {
     /// `pe1.<id>.<secret>`, what is sent.
     pub sent: String,
     /// SHA-256 of the CA's public key.
-    pub pin: [u8; 32],
+    pub pin: Pin,
 }
 
 impl TokenParts {
     /// From `pe1.<id>.<secret>.<pin>`.
     pub fn parse(token: &str) -> Result<Self> {
         let (sent, pin) = token.trim().rsplit_once('.').context("a token has four parts")?;
-        let pin = URL_SAFE_NO_PAD.decode(pin).context("the pin is base64url")?;
-        let pin = <[u8; 32]>::try_from(pin).map_err(|_| anyhow!("the pin is 32 bytes"))?;
-        Ok(Self { sent: sent.to_owned(), pin })
+        Ok(Self { sent: sent.to_owned(), pin: Pin::parse(pin).context("the pin is 32 bytes of base64url")? })
     }
 }
 
@@ -143,10 +136,7 @@ pub async fn enrol(address: SocketAddr, token: &str, hostname: &str) -> Result<I
 /// TLS 1.3 that trusts whoever presents a chain with the pinned key (base64url SHA-256), for one application protocol.
 pub fn pinned_tls(pin: &str, protocol: &[u8]) -> Result<ClientConfig> {
     let pin = TokenParts::parse(&format!("pe1.any.any.{pin}"))?.pin;
-    let verifier = Arc::new(PinnedVerifier { pin, provider: provider() });
-    let mut config = builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
-    config.alpn_protocols = vec![protocol.to_vec()];
-    Ok(config)
+    Ok(Arc::new(PinnedVerifier::new(pin)).tls(protocol)?)
 }
 
 /// The bare call, with the server's own refusal in the inner result.
@@ -182,57 +172,4 @@ pub fn foreign_identity(of: &Identity, spiffe: &str) -> Result<Identity> {
         key: PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())),
         trust: of.trust.clone(),
     })
-}
-
-/// Trusts a chain when one of its certificates has the pinned key and the chain verifies up to that certificate.
-#[derive(Debug)]
-struct PinnedVerifier {
-    pin: [u8; 32],
-    provider: Arc<CryptoProvider>,
-}
-
-impl PinnedVerifier {
-    fn root(&self, chain: &[CertificateDer<'_>]) -> Option<CertificateDer<'static>> {
-        chain.iter().find_map(|certificate| {
-            let (_, parsed) = x509_parser::parse_x509_certificate(certificate.as_ref()).ok()?;
-            let hash = Sha256::digest(parsed.tbs_certificate.subject_pki.raw);
-            (hash.as_slice() == self.pin).then(|| certificate.clone().into_owned())
-        })
-    }
-}
-
-impl ServerCertVerifier for PinnedVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let pinned = self.root(intermediates).ok_or_else(|| rustls::Error::General("no certificate of the chain has the pinned key".to_owned()))?;
-        let mut roots = RootCertStore::empty();
-        roots.add(pinned)?;
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider))
-            .build()
-            .map_err(|error| rustls::Error::General(error.to_string()))?;
-        verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("TLS 1.3 only".to_owned()))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -272,7 +272,7 @@ async fn a_host_is_enrolled_by_a_token_and_by_nothing_less() {
     };
     let pin = server.pki.pin();
     let wrong_pin = Pki::new().pin();
-    assert!(enrol(format!("pe1.id.secret.{wrong_pin}"), false).await.unwrap_err().contains("UnknownIssuer"));
+    assert!(enrol(format!("pe1.id.secret.{wrong_pin}"), false).await.unwrap_err().contains("pinned key"));
     assert_eq!(server.enrolments(), 0, "the token went to nobody who has not the pinned key");
     let refused = enrol(format!("pe1.id.wrong.{pin}"), false).await.unwrap_err();
     assert!(refused.contains("PermissionDenied") && !refused.contains("wrong"), "{refused}");

@@ -97,7 +97,13 @@ fn virtual_environment() -> Result<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let folder = target.join("bench-venv");
     let python = folder.join("bin/python");
-    let ready = |python: &Path| Command::new(python).args(["-c", "import duckdb, pyarrow"]).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    let ready = |python: &Path| {
+        Command::new(python)
+            .args(["-c", "import duckdb, pyarrow; assert duckdb.__version__ == '2.0.0'"])
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    };
     if ready(&python) {
         return Ok(python);
     }
@@ -105,7 +111,7 @@ fn virtual_environment() -> Result<PathBuf> {
     if !made.success() {
         bail!("python3 -m venv: {made}");
     }
-    let installed = Command::new(&python).args(["-m", "pip", "install", "--quiet", "duckdb", "pyarrow"]).status().context("pip install")?;
+    let installed = Command::new(&python).args(["-m", "pip", "install", "--quiet", "duckdb==2.0.0", "pyarrow"]).status().context("pip install")?;
     if !installed.success() || !ready(&python) {
         bail!("pip install duckdb pyarrow: {installed}");
     }
