@@ -24,8 +24,10 @@ mod builtin;
 mod compile;
 mod meta;
 mod pack;
+mod prebuilt;
 
 pub use apply::Limits;
 pub use builtin::built_in;
 pub use compile::{RuleError, RuleErrors, RuleSet};
 pub use pack::{Pack, PackError, read_packs};
+pub use prebuilt::{prebuild, prebuilt};
