@@ -18,6 +18,10 @@
 
 mod base64;
 mod boosting;
+#[cfg(test)]
+#[path = "../tests/corpus/build.rs"]
+#[expect(dead_code, reason = "the corpus uses what the tests here do not")]
+mod build;
 mod checkpoint;
 mod columnar;
 mod compressed;

@@ -1,9 +1,13 @@
 //! The tensor table of each format, and digests over a file that changes while it is read.
 //!
 //! `tests/data/tensors` holds pickles written by CPython's pickler in the form of `torch.save`: `a.weight` (2×3) with the view
-//! `a.row`, `b`, and beside a dictionary of 100 numbers the view `late` of `b`; `legacy_head` has the five pickles of the old form.
+//! `a.row`, `b`, and beside a dictionary of 100 numbers the view `late` of `b`; `legacy_head` has the five pickles of the old form; `generate.py` there makes them.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails here is a test that fails")]
+
+#[path = "corpus/build.rs"]
+#[expect(dead_code, reason = "the corpus uses what the tests here do not")]
+mod build;
 
 use picket_artifact::{Data, Run, ScanOptions, TensorIndex, Verdict, WalkOptions, scan_paths, tensor_index};
 use proptest::prelude::*;
@@ -19,23 +23,7 @@ fn index(bytes: &[u8]) -> TensorIndex {
 
 /// A stored zip, as `torch.save` makes it.
 fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
-    let (mut out, mut directory) = (Vec::new(), Vec::new());
-    for (name, body) in members {
-        let start = u32::try_from(out.len()).unwrap();
-        let (size, name_len) = (u32::try_from(body.len()).unwrap().to_le_bytes(), u16::try_from(name.len()).unwrap().to_le_bytes());
-        let crc = crc32(body).to_le_bytes();
-        out.extend([&b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0"[..], &crc, &size, &size, &name_len, &[0, 0], name.as_bytes(), body].concat());
-        let tail = [&[0; 12][..], &start.to_le_bytes()].concat();
-        directory.extend([&b"PK\x01\x02\x14\0\x14\0\0\0\0\0\0\0\0\0"[..], &crc, &size, &size, &name_len, &tail, name.as_bytes()].concat());
-    }
-    let (at, size, count) = (u32::try_from(out.len()).unwrap(), u32::try_from(directory.len()).unwrap(), u16::try_from(members.len()).unwrap().to_le_bytes());
-    out.extend(directory);
-    out.extend([&b"PK\x05\x06\0\0\0\0"[..], &count, &count, &size.to_le_bytes(), &at.to_le_bytes(), &[0, 0]].concat());
-    out
-}
-
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 }))
+    build::zip(&members.iter().map(|(name, body)| build::item(name, body)).collect::<Vec<_>>())
 }
 
 fn named(index: &TensorIndex) -> Vec<(&str, &str, Vec<u64>)> {

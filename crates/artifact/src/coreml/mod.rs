@@ -5,44 +5,21 @@ mod limits;
 
 use crate::Format;
 use crate::path;
-use crate::protobuf::{Content, Message};
+use crate::protobuf::{Message, Walked, Walker};
 use crate::report::Finding;
 use crate::rules;
 use crate::scan::{Claim, Place, Scan};
 use limits::{DEPTH_MAX, NAME_BYTES_MAX};
-use picket_bounded::{BoundedError, Cursor, Source};
-
-struct Walker<'w, 's, 'o> {
-    scan: &'w mut Scan<'o>,
-    source: &'s dyn Source,
-    cursor: Cursor<'s>,
-    place: &'w Place,
-}
-
-type Walked = Result<(), BoundedError>;
+use picket_bounded::{BoundedError, Source};
 
 pub(crate) fn examine_coreml(scan: &mut Scan<'_>, source: &dyn Source, place: &Place) -> Claim {
-    let mut walker = Walker { cursor: Cursor::new(source), scan, source, place };
-    if let Err(error) = walker.model(Message::new(0, source.len()), DEPTH_MAX) {
-        if matches!(error, BoundedError::Malformed(_) | BoundedError::Truncated { .. }) {
-            scan.add(Finding::new(&rules::STRUCTURE_MALFORMED, &place.member, format!("The model's structure is broken: {error}.")).at(place.base));
-        }
-        scan.failed(place, &error);
-    }
+    let mut walker = Walker::new(scan, source, place);
+    let outcome = walker.model(walker.whole(), DEPTH_MAX);
+    walker.end(outcome, "The model");
     Claim { format: Format::CoreMl, end: source.len() }
 }
 
 impl Walker<'_, '_, '_> {
-    fn each(&mut self, mut message: Message, look: &mut dyn FnMut(&mut Self, u64, Message) -> Walked) -> Walked {
-        while let Some(field) = message.next_field(&mut self.cursor)? {
-            self.scan.budget.spend_steps(1)?;
-            if let Content::Run(inner) = field.content {
-                look(self, field.number, inner)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Model: pipelines 200 to 202, neural networks 303, 403 and 500, a custom model 555, a linked model 556.
     fn model(&mut self, model: Message, depth: u32) -> Walked {
         let depth = depth.checked_sub(1).ok_or(BoundedError::LimitExceeded { what: "models inside one another", limit: DEPTH_MAX.into() })?;

@@ -58,7 +58,7 @@ proptest! {
 
 #[test]
 fn archives_behind_other_formats() {
-    use crate::zip::tests::{item, zip};
+    use crate::build::{item, zip};
     let archive = zip(&[item("data.pkl", &Asm::new(2).payload().stop())]);
     let llamafile = [&b"MZqFpD='\n"[..], &[7; 200], &archive].concat();
     let report = scanned(&llamafile, "model.llamafile");
@@ -79,7 +79,7 @@ fn archives_behind_other_formats() {
 
 #[test]
 fn programs_in_archives() {
-    use crate::zip::tests::{item, zip};
+    use crate::build::{item, zip};
     let report = scanned(&zip(&[item("assets.extra/tool", b"\x7fELF\x02\x01\x01\0")]), "model.zip");
     assert_eq!(report.verdict, Verdict::Suspicious, "{report:#?}");
     assert!(report.findings.iter().any(|finding| finding.rule_id == "PICKET-FMT-006"), "{report:#?}");

@@ -1,4 +1,4 @@
-use crate::protobuf::tests::Pb;
+use crate::build::Pb;
 use crate::{Completeness, Format, Report, ScanOptions, Verdict, scan};
 use proptest::prelude::*;
 

@@ -5,7 +5,7 @@ mod limits;
 
 use crate::Format;
 use crate::path;
-use crate::protobuf::{Content, Message};
+use crate::protobuf::{Content, Message, Walked, Walker};
 use crate::report::Finding;
 use crate::rules;
 use crate::scan::{Claim, Place, Scan};
@@ -17,44 +17,20 @@ const DANGEROUS: &[&str] = &["py_func", "py_layer", "run_program"];
 /// Operators that read or write files of the program's choice.
 const RISKY: &[&str] = &["save", "save_combine", "load", "load_combine", "create_py_reader", "listen_and_serv", "send", "recv", "fetch_barrier"];
 
-struct Walker<'w, 's, 'o> {
-    scan: &'w mut Scan<'o>,
-    source: &'s dyn Source,
-    cursor: Cursor<'s>,
-    place: &'w Place,
-}
-
-type Walked = Result<(), BoundedError>;
-
 pub(crate) fn examine_program(scan: &mut Scan<'_>, source: &dyn Source, place: &Place) -> Claim {
-    let mut walker = Walker { cursor: Cursor::new(source), scan, source, place };
+    let mut walker = Walker::new(scan, source, place);
     // ProgramDesc: blocks 1. BlockDesc: ops 4.
-    let outcome = walker.each(Message::new(0, source.len()), &mut |walker, number, block| {
+    let outcome = walker.each(walker.whole(), &mut |walker, number, block| {
         if number != 1 {
             return Ok(());
         }
         walker.each(block, &mut |walker, number, operator| if number == 4 { walker.operator(operator) } else { Ok(()) })
     });
-    if let Err(error) = outcome {
-        if matches!(error, BoundedError::Malformed(_) | BoundedError::Truncated { .. }) {
-            scan.add(Finding::new(&rules::STRUCTURE_MALFORMED, &place.member, format!("The program's structure is broken: {error}.")).at(place.base));
-        }
-        scan.failed(place, &error);
-    }
+    walker.end(outcome, "The program");
     Claim { format: Format::PaddleProgram, end: source.len() }
 }
 
 impl Walker<'_, '_, '_> {
-    fn each(&mut self, mut message: Message, look: &mut dyn FnMut(&mut Self, u64, Message) -> Walked) -> Walked {
-        while let Some(field) = message.next_field(&mut self.cursor)? {
-            self.scan.budget.spend_steps(1)?;
-            if let Content::Run(inner) = field.content {
-                look(self, field.number, inner)?;
-            }
-        }
-        Ok(())
-    }
-
     /// OpDesc: type 3, attrs 4 (name 1, s 5).
     fn operator(&mut self, operator: Message) -> Walked {
         let (mut kind, mut file) = (String::new(), None);

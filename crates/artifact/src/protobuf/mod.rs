@@ -2,7 +2,10 @@
 //! messages are ranges of the source.
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
+mod walker;
+
+pub(crate) use walker::{Walked, Walker};
 
 use crate::Format;
 use picket_bounded::{BoundedError, Cursor, Reader, Source, read_range};

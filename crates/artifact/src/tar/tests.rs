@@ -1,27 +1,7 @@
+use crate::build::{member, tar};
 use crate::pickle::tests::{Asm, benign};
 use crate::{Completeness, Format, Report, ScanOptions, Verdict, scan};
 use proptest::prelude::*;
-
-/// One member with its header.
-pub(crate) fn member(name: &str, kind: u8, target: &str, data: &[u8]) -> Vec<u8> {
-    let mut header = vec![0; 512];
-    header[..name.len()].copy_from_slice(name.as_bytes());
-    header[100..108].copy_from_slice(b"0000644\0");
-    header[124..136].copy_from_slice(format!("{:011o}\0", data.len()).as_bytes());
-    header[156] = kind;
-    header[157..157 + target.len()].copy_from_slice(target.as_bytes());
-    header[257..265].copy_from_slice(b"ustar\x0000");
-    header[148..156].fill(b' ');
-    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    header.extend(data);
-    header.resize(header.len().next_multiple_of(512), 0);
-    header
-}
-
-pub(crate) fn tar(members: &[Vec<u8>]) -> Vec<u8> {
-    [members.concat(), vec![0; 1024]].concat()
-}
 
 fn scanned(bytes: &[u8]) -> Report {
     scan(&bytes, "a.tar", &ScanOptions::default())

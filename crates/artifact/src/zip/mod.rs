@@ -7,7 +7,7 @@ pub(crate) mod limits;
 mod parser;
 mod tensors;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 use crate::Format;
 use crate::path;

@@ -1,61 +1,8 @@
+use crate::build::{Item, item, zip};
 use crate::pickle::tests::{Asm, benign};
 use crate::{Completeness, Format, Report, ScanOptions, Verdict, scan};
-use picket_bounded::{Limits, crc32};
+use picket_bounded::Limits;
 use proptest::prelude::*;
-use std::io::Write;
-
-/// A member with every header field under control.
-#[derive(Clone)]
-pub(crate) struct Item {
-    pub(crate) name: Vec<u8>,
-    pub(crate) local_name: Option<Vec<u8>>,
-    pub(crate) data: Vec<u8>,
-    pub(crate) method: u16,
-    pub(crate) flags: u16,
-    pub(crate) crc: Option<u32>,
-    pub(crate) listed: bool,
-    pub(crate) mode: u32,
-}
-
-pub(crate) fn item(name: &str, data: &[u8]) -> Item {
-    Item { name: name.into(), local_name: None, data: data.to_vec(), method: 0, flags: 0, crc: None, listed: true, mode: 0 }
-}
-
-fn deflate(data: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
-    encoder.write_all(data).unwrap();
-    encoder.finish().unwrap()
-}
-
-/// An archive of the items.
-pub(crate) fn zip(items: &[Item]) -> Vec<u8> {
-    let (mut out, mut directory, mut listed) = (Vec::new(), Vec::new(), 0_u16);
-    for item in items {
-        let packed = if item.method == 8 { deflate(&item.data) } else { item.data.clone() };
-        let crc = item.crc.unwrap_or_else(|| crc32(&item.data));
-        let sizes = [crc.to_le_bytes(), u32::try_from(packed.len()).unwrap().to_le_bytes(), u32::try_from(item.data.len()).unwrap().to_le_bytes()].concat();
-        let local_name = item.local_name.as_ref().unwrap_or(&item.name);
-        let start = u32::try_from(out.len()).unwrap();
-        out.extend([&b"PK\x03\x04\x14\0"[..], &item.flags.to_le_bytes(), &item.method.to_le_bytes(), &[0; 4], &sizes].concat());
-        out.extend(u16::try_from(local_name.len()).unwrap().to_le_bytes());
-        out.extend([0, 0]);
-        out.extend(local_name);
-        out.extend(packed);
-        if item.listed {
-            listed += 1;
-            directory.extend([&b"PK\x01\x02\x14\x03\x14\0"[..], &item.flags.to_le_bytes(), &item.method.to_le_bytes(), &[0; 4], &sizes].concat());
-            directory.extend(u16::try_from(item.name.len()).unwrap().to_le_bytes());
-            directory.extend([0; 8]);
-            directory.extend((item.mode << 16).to_le_bytes());
-            directory.extend(start.to_le_bytes());
-            directory.extend(&item.name);
-        }
-    }
-    let (size, offset) = (u32::try_from(directory.len()).unwrap(), u32::try_from(out.len()).unwrap());
-    out.extend(directory);
-    out.extend([&b"PK\x05\x06\0\0\0\0"[..], &listed.to_le_bytes(), &listed.to_le_bytes(), &size.to_le_bytes(), &offset.to_le_bytes(), &[0, 0]].concat());
-    out
-}
 
 /// The pickle of a state dictionary with one tensor in the storage `0`.
 fn state_dict(elements: i32) -> Vec<u8> {
