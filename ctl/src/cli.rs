@@ -238,6 +238,29 @@ pub(crate) enum Scans {
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<String>,
     },
+    /// Scans on hosts, newest first: what asked for them, how far they are, what they found
+    List {
+        /// From here on: 15m, 24h, 7d, or an instant in RFC 3339
+        #[arg(long, default_value = "24h", value_name = "TIME")]
+        since: String,
+        /// Only of this host
+        #[arg(long, value_name = "HOST")]
+        host: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        limit: usize,
+        /// Those of single files that changed as well
+        #[arg(long)]
+        all: bool,
+    },
+    /// One scan with its findings
+    Show {
+        /// Id of the scan, or of the command that asked for it
+        id: String,
+        /// Begun since: 15m, 24h, 7d, or an instant in RFC 3339
+        #[arg(long, default_value = "7d", value_name = "TIME")]
+        since: String,
+    },
 }
 
 #[derive(Args)]

@@ -49,6 +49,9 @@ pub(crate) enum CtlError {
         /// Its answer.
         status: Box<Status>,
     },
+    /// What was named is not there.
+    #[error("{0}")]
+    NotFound(String),
     /// The answer ends before what was asked for does.
     #[error("{0}")]
     Partial(String),
@@ -71,6 +74,7 @@ impl CtlError {
     fn code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
+            Self::NotFound(_) => 3,
             Self::NoContext | Self::SignedOut { .. } => 4,
             Self::Answer { status, .. } => match status.code() {
                 Code::InvalidArgument => 2,

@@ -248,6 +248,29 @@ fn one_host_shows_what_it_cannot_see_and_why() {
 }
 
 #[test]
+fn scans_are_one_line_each_and_one_shows_its_findings() {
+    let double = Double::start();
+    let user = User::signed_in(&double);
+    let list = user.run(&["scans", "list", "--wide"]).good();
+    assert_eq!(list.lines().count(), 2, "{list}");
+    assert!(list.contains("scan-1") && list.contains("Completed") && !list.contains("scan-2"), "{list}");
+    let all = user.run(&["--format", "json", "scans", "list", "--all", "--host", "gpu01"]).good();
+    let all: Value = serde_json::from_str(&all).unwrap();
+    assert_eq!((all[0]["uid"].as_str(), all[1]["uid"].as_str(), all[2].as_str()), (Some("scan-2"), Some("scan-1"), None));
+    assert_eq!((all[1]["files"].as_u64(), all[1]["bytes"].as_u64(), all[1]["skipped"].as_u64()), (Some(512), Some(1536), Some(2)));
+    assert!(double.calls().iter().any(|call| call.starts_with("Search class:scan host:\"gpu01\"")));
+    let first = user.run(&["scans", "list", "--all", "--limit", "1"]);
+    assert!(first.errors.contains("more than 1"), "{}", first.errors);
+    // By the id of the command that asked for it.
+    let one = user.run(&["scans", "show", "command-1"]).good();
+    assert!(one.contains("PICKET-PKL-001") && one.contains("A pickle calls os.system") && !one.contains("of another scan"), "{one}");
+    assert!(one.contains("2023-11-14 22:13:21Z") && one.contains("512 files, 1.5 KiB") && !one.contains('\u{1b}'), "{one}");
+    let one: Value = serde_json::from_str(&user.run(&["--format", "json", "scans", "show", "scan-1"]).good()).unwrap();
+    assert_eq!((one["state"].as_str(), one["findings"].as_array().map(Vec::len)), (Some("Completed"), Some(1)));
+    assert_eq!(user.run(&["scans", "show", "scan-9"]).code, 3);
+}
+
+#[test]
 fn revoking_asks_first() {
     let double = Double::start();
     let user = User::signed_in(&double);

@@ -88,5 +88,9 @@ fn a_scan_that_the_server_asks_for_is_done_and_told() {
     assert!(finding["finding_info"]["analytic"]["uid"].as_str().unwrap().starts_with("PICKET-PKL-"), "{finding:#}");
     let scan = scene.found("the end of the scan", |row| row["class_uid"] == 6007 && row["activity_id"] == 2 && row.to_string().contains(command.trim()));
     assert!(scan.to_string().contains("payload.xyz") || scan["num_files"] == 1, "{scan:#}");
+    let shown = scene.deployment.ctl.lines(&["--format", "jsonl", "scans", "show", command.trim()]).unwrap();
+    assert_eq!((shown[0]["state"].as_str(), shown[0]["findings"].as_array().map(Vec::len)), (Some("Completed"), Some(1)), "{shown:#?}");
+    let listed = scene.deployment.ctl.lines(&["--format", "jsonl", "scans", "list", "--host", &host]).unwrap();
+    assert!(listed.iter().any(|scan| scan["command_uid"] == command.trim() && scan["trigger"] == "Manual"), "{listed:#?}");
     scene.agent.stop().unwrap();
 }

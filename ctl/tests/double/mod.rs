@@ -159,6 +159,34 @@ fn event(n: usize) -> Value {
     })
 }
 
+/// What hosts told of their scans: one that was asked for, one of a file that changed, and a finding of each.
+fn scans(query: &str) -> Option<Vec<Value>> {
+    const START: i64 = 1_700_000_000_000;
+    let scan = |uid: &str, activity: &str, after: i64, more: Value| {
+        let mut event = json!({
+            "time": START + after, "class_uid": 6007, "activity_name": activity, "device": {"uid": "0199-device", "hostname": "gpu01"}, "start_time": START,
+            "scan": {"uid": uid, "name": "/srv/models", "type": "Manual"}, "command_uid": "command-1", "policy": {"version": "rules-1"}
+        });
+        event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        event
+    };
+    let finding = |uid: &str, title: &str| {
+        json!({
+            "time": START + 500, "class_uid": 2004, "severity": "Critical", "finding_info": {"title": title},
+            "evidences": [{"file": {"path": "/srv/models/a\u{1b}[2J.pt"}}], "picket": {"scan_uid": uid, "rule": {"uid": "PICKET-PKL-001"}, "verdict": "malicious"}
+        })
+    };
+    if query.starts_with("class:scan") {
+        let done = json!({
+            "end_time": START + 1_000, "num_files": 512, "num_detections": 1, "num_skipped_items": 2, "num_trusted_items": 3, "picket": {"scan": {"bytes": 1536}},
+            "message": "Scan /srv/models completed."
+        });
+        let changed = json!({"scan": {"uid": "scan-2", "name": "/srv/b.pt", "type": "File Changed"}, "command_uid": ""});
+        return Some(vec![scan("scan-2", "Completed", 2_000, changed), scan("scan-1", "Completed", 1_000, done), scan("scan-1", "Started", 0, json!({}))]);
+    }
+    query.starts_with("class:finding").then(|| vec![finding("scan-2", "of another scan"), finding("scan-1", "A pickle calls os.system")])
+}
+
 #[derive(Clone)]
 struct Api(Arc<Shared>);
 
@@ -260,6 +288,9 @@ impl events_server::Events for Api {
         self.called(&request, format!("Search {} limit {} cursor {}", asked.query, asked.limit, asked.cursor))?;
         if asked.query == "((" {
             return Err(Status::invalid_argument("query, position 2: a bracket is not closed"));
+        }
+        if let Some(events) = scans(&asked.query) {
+            return Ok(Response::new(v1::SearchResponse { events: events.into_iter().filter_map(to_struct).collect(), ..v1::SearchResponse::default() }));
         }
         let from: usize = if asked.cursor.is_empty() { 0 } else { asked.cursor.parse().map_err(|_| Status::invalid_argument("cursor"))? };
         let to = (from + asked.limit as usize).min(STORED);
