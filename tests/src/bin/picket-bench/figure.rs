@@ -70,6 +70,13 @@ impl Figure {
         self
     }
 
+    /// Compared round by round: `ratio` is the median of the rounds' own.
+    pub(crate) fn ratio(mut self, with: &str, ratio: f64) -> Self {
+        self.compared_with = Some(format!("{with} {}", self.unit));
+        self.ratio = Some(rounded(ratio));
+        self
+    }
+
     pub(crate) fn spread(mut self, low: f64, high: f64) -> Self {
         self.spread = Some([rounded(low), rounded(high)]);
         self

@@ -9,6 +9,7 @@ mod latency;
 mod peers;
 mod queries;
 mod rate;
+mod scan_speed;
 mod sizes;
 mod stats;
 
@@ -51,6 +52,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("agents_1000_memory", |_| ingest::memory_of_agents(1_000)),
     ("queries_50m", |_| queries::queries()),
     ("agent_memory", |_| agent_memory::memory()),
+    ("scan_speed", |arguments| scan_speed::scan_speed(arguments.rounds)),
     ("binary_sizes", |_| sizes::sizes()),
 ];
 
