@@ -22,5 +22,5 @@ fuzz_target!(|bytes: &[u8]| {
         Format::Python => "m.py",
         _ => "m.bin",
     };
-    scan_as(&bytes, name, *FORMAT, &options);
+    let _report = scan_as(&bytes, name, *FORMAT, &options);
 });

@@ -8,7 +8,7 @@ here=tests/bench/scan_recall work=$TARGET/scan_recall
 mkdir -p "$work"
 cargo build --workspace --locked --bin picketctl --example corpus
 rm -rf "$work/corpus" "$work/models"
-cargo run --quiet --workspace --locked --example corpus -- "$work/corpus"
+"$TARGET/debug/examples/corpus" "$work/corpus"
 for set in models peers; do
   [[ -x $work/$set-venv/bin/python ]] || python3 -m venv "$work/$set-venv" || die "no virtual environment" "install python3-venv"
 done
