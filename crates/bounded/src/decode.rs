@@ -1,6 +1,7 @@
 //! Decompression under a cap.
 
 use crate::{Budget, Cursor, Source};
+use lzma_rust2::filter::{bcj::BcjReader, delta::DeltaReader};
 use std::io::{self, Read};
 
 /// Memory a decoder may take for its dictionary. `xz -9` needs 64 MiB; a header can ask for 4 GiB.
@@ -47,6 +48,29 @@ pub enum Codec {
     Lz4,
 }
 
+/// A reversible change that archivers make before they compress, so that similar bytes look alike. It keeps the length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// Differences to the byte so many before.
+    Delta(u8),
+    /// Targets of branches of x86 programs.
+    X86,
+    /// Of PowerPC programs, big-endian.
+    PowerPc,
+    /// Of IA-64 programs.
+    Ia64,
+    /// Of 32-bit ARM programs.
+    Arm,
+    /// Of ARM Thumb programs.
+    ArmThumb,
+    /// Of 64-bit ARM programs.
+    Arm64,
+    /// Of SPARC programs.
+    Sparc,
+    /// Of RISC-V programs.
+    RiscV,
+}
+
 /// How a decoder stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -78,11 +102,16 @@ pub struct Decoded {
 /// [`Budget::release`]. Never fails: what was decoded before an error is
 /// what a loader may have acted on, so it is returned beside the reason.
 pub fn decode(codec: Codec, input: &dyn Source, budget: &mut Budget) -> Decoded {
+    decode_filtered(codec, &[], input, budget)
+}
+
+/// The same, and then takes filters back in the order given.
+pub fn decode_filtered(codec: Codec, filters: &[Filter], input: &dyn Source, budget: &mut Budget) -> Decoded {
     let mut cursor = Cursor::new(input);
     let cap = budget.inflate_cap();
     let mut bytes = Vec::new();
     let ending = match open(codec, &mut cursor) {
-        Ok(mut stream) => drain(stream.as_mut(), cap, &mut bytes, budget),
+        Ok(stream) => drain(filters.iter().fold(stream, |stream, filter| unfiltered(stream, *filter)).as_mut(), cap, &mut bytes, budget),
         Err(error) => Ending::Broken(error.to_string()),
     };
     budget.spent_inflating(bytes.len() as u64);
@@ -152,6 +181,20 @@ fn open<'c>(codec: Codec, cursor: &'c mut Cursor<'_>) -> io::Result<Box<dyn Read
         }
         Codec::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(cursor)),
     })
+}
+
+fn unfiltered<'c>(stream: Box<dyn Read + 'c>, filter: Filter) -> Box<dyn Read + 'c> {
+    match filter {
+        Filter::Delta(distance) => Box::new(DeltaReader::new(stream, distance.into())),
+        Filter::X86 => Box::new(BcjReader::new_x86(stream, 0)),
+        Filter::PowerPc => Box::new(BcjReader::new_ppc(stream, 0)),
+        Filter::Ia64 => Box::new(BcjReader::new_ia64(stream, 0)),
+        Filter::Arm => Box::new(BcjReader::new_arm(stream, 0)),
+        Filter::ArmThumb => Box::new(BcjReader::new_arm_thumb(stream, 0)),
+        Filter::Arm64 => Box::new(BcjReader::new_arm64(stream, 0)),
+        Filter::Sparc => Box::new(BcjReader::new_sparc(stream, 0)),
+        Filter::RiscV => Box::new(BcjReader::new_riscv(stream, 0)),
+    }
 }
 
 fn lzma<'c>(cursor: &'c mut Cursor<'_>, size: u64, [properties, a, b, c, d]: [u8; 5]) -> io::Result<Box<dyn Read + 'c>> {

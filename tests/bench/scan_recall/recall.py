@@ -13,7 +13,9 @@ import time
 from pathlib import Path
 
 PEERS = ["picklescan", "modelscan", "fickling", "modelaudit"]
-corpus, models, ours, python = (Path(argument).resolve() for argument in sys.argv[1:5])
+corpus, models, ours = (Path(argument).resolve() for argument in sys.argv[1:4])
+# The interpreter of a virtual environment is a link, and is that environment's only by its own path.
+python = Path(sys.argv[4]).absolute()
 SETS = {"executes": corpus / "executes", "hides": corpus / "hides", "harmless": corpus / "harmless", "models": models}
 FILES = {name: sorted(path for path in folder.rglob("*") if path.is_file()) for name, folder in SETS.items()}
 
@@ -30,6 +32,11 @@ def peer(name, folder):
         print(f"SKIPPED {name} on {folder.name}: {run.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
         return None
     return {Path(line).resolve() for line in run.stdout.splitlines()}
+
+
+def cpu():
+    model = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return f"{model[0] if model else 'unknown'}, {os.cpu_count()} CPUs"
 
 
 def main():
@@ -62,8 +69,8 @@ def main():
             if best(peers):
                 one |= {"ratio": round(value / best(peers), 3)}
         count = sum(len(FILES[name]) for name in names)
-        one |= {"conditions": f"{count} files, {' and '.join(names)}; anything above information counts", "profile": "any", "kernel": platform.release()}
-        figures.append(one | {"cpu": f"{os.cpu_count()} CPUs", "bench": "scan_recall"})
+        one |= {"conditions": f"{count} files, {' and '.join(names)}; anything above information counts", "profile": "release" if "release" in ours.parts else "dev (opt-level 1)"}
+        figures.append(one | {"kernel": platform.release(), "cpu": cpu(), "bench": "scan_recall"})
     for name in ["executes", "hides"]:
         for path in FILES[name]:
             if path not in flagged["picket"][name]:

@@ -1,5 +1,5 @@
 //! 7z archives: names, links, encryption and bombs by the header; members through the capped decoders where they are stored,
-//! LZMA, LZMA2, deflate, bzip2 or zstd.
+//! LZMA, LZMA2, deflate, bzip2 or zstd, with or without filters behind.
 
 mod limits;
 mod parser;
@@ -10,8 +10,8 @@ use crate::report::Finding;
 use crate::rules;
 use crate::scan::{Claim, Place, Scan, examine};
 use limits::{BOMB_RATIO, HEADER_BYTES_MAX, HEADERS_MAX};
-use parser::{File, Folder, Header, Parsed, Streams};
-use picket_bounded::{BoundedError, Codec, Ending, MemorySource, Reader, Source, Window, crc32, decode, read_range};
+use parser::{Coder, File, Folder, Header, Parsed, Streams};
+use picket_bounded::{BoundedError, Codec, Ending, Filter, MemorySource, Reader, Source, Window, crc32, decode_filtered, read_range};
 use std::collections::HashSet;
 
 /// The signature header: everything else is counted from its end.
@@ -74,8 +74,8 @@ fn header(scan: &mut Scan<'_>, source: &dyn Source) -> Result<Option<(Header, u6
 fn unpacked_header(scan: &mut Scan<'_>, source: &dyn Source, streams: &Streams) -> Option<Vec<u8>> {
     let (folder, packed) = (streams.folders.first()?, *streams.packed_sizes.first()?);
     let window = Window::new(source, START.checked_add(streams.packed_start)?, packed);
-    let Way::Decode(codec) = way(folder) else { return None };
-    let decoded = decode(codec, &window, &mut scan.budget);
+    let Way::Decode(codec, filters) = way(folder) else { return None };
+    let decoded = decode_filtered(codec, &filters, &window, &mut scan.budget);
     scan.budget.release(decoded.bytes.len() as u64);
     (decoded.bytes.len() as u64 >= folder.size() && folder.size() <= HEADER_BYTES_MAX).then_some(decoded.bytes)
 }
@@ -97,7 +97,7 @@ fn names(scan: &mut Scan<'_>, place: &Place, files: &[File]) {
 /// How a folder is unpacked.
 enum Way {
     Stored,
-    Decode(Codec),
+    Decode(Codec, Vec<Filter>),
     Encrypted,
     /// By a coder, or a chain of them, that is not read.
     Unread,
@@ -107,17 +107,35 @@ fn way(folder: &Folder) -> Way {
     if folder.coders.iter().any(|coder| coder.id == AES) {
         return Way::Encrypted;
     }
-    let [coder] = folder.coders.as_slice() else { return Way::Unread };
-    let size = folder.size();
-    match (coder.id, coder.properties.as_slice()) {
-        (COPY, _) => Way::Stored,
-        (0x21, [dictionary]) => Way::Decode(Codec::Lzma2 { dictionary: *dictionary }),
-        (0x03_01_01, [a, b, c, d, e]) => Way::Decode(Codec::LzmaRaw { size, properties: [*a, *b, *c, *d, *e] }),
-        (0x04_01_08, _) => Way::Decode(Codec::Deflate),
-        (0x04_02_02, _) => Way::Decode(Codec::Bzip2),
-        (0x04_f7_11_01, _) => Way::Decode(Codec::Zstd),
-        _ => Way::Unread,
-    }
+    let Some(chain) = folder.chain() else { return Way::Unread };
+    let Some(((coder, size), rest)) = chain.split_first() else { return Way::Unread };
+    let Some(filters) = rest.iter().map(|(coder, _)| filter(coder)).collect::<Option<Vec<_>>>() else { return Way::Unread };
+    let codec = match (coder.id, coder.properties.as_slice()) {
+        (COPY, _) if filters.is_empty() => return Way::Stored,
+        (0x21, [dictionary]) => Codec::Lzma2 { dictionary: *dictionary },
+        (0x03_01_01, [a, b, c, d, e]) => Codec::LzmaRaw { size: *size, properties: [*a, *b, *c, *d, *e] },
+        (0x04_01_08, _) => Codec::Deflate,
+        (0x04_02_02, _) => Codec::Bzip2,
+        (0x04_f7_11_01, _) => Codec::Zstd,
+        _ => return Way::Unread,
+    };
+    Way::Decode(codec, filters)
+}
+
+/// Filters by their numbers, old and new; one that starts elsewhere than at the beginning is not taken for another.
+fn filter(coder: &Coder) -> Option<Filter> {
+    Some(match (coder.id, coder.properties.as_slice()) {
+        (0x03, [distance]) => Filter::Delta(distance.wrapping_add(1)),
+        (0x04 | 0x03_03_01_03, []) => Filter::X86,
+        (0x05 | 0x03_03_02_05, []) => Filter::PowerPc,
+        (0x06 | 0x03_03_04_01, []) => Filter::Ia64,
+        (0x07 | 0x03_03_05_01, []) => Filter::Arm,
+        (0x08 | 0x03_03_07_01, []) => Filter::ArmThumb,
+        (0x09 | 0x03_03_08_05, []) => Filter::Sparc,
+        (0x0a, []) => Filter::Arm64,
+        (0x0b, []) => Filter::RiscV,
+        _ => return None,
+    })
 }
 
 fn bodies(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, header: &Header) {
@@ -147,8 +165,8 @@ fn unpack(scan: &mut Scan<'_>, packed: &Window<'_>, place: &Place, folder: &Fold
             scan.add(Finding::new(&rules::ENCRYPTED, &inside.member, format!("{first} is encrypted, so that no scanner reads it.")).at(place.base));
         }
         Way::Unread => scan.incomplete(&inside, "packed by a method that is not read"),
-        Way::Decode(codec) => {
-            let decoded = decode(codec, packed, &mut scan.budget);
+        Way::Decode(codec, filters) => {
+            let decoded = decode_filtered(codec, &filters, packed, &mut scan.budget);
             let length = decoded.bytes.len() as u64;
             match &decoded.ending {
                 Ending::Complete => {}

@@ -7,6 +7,8 @@ use picket_bounded::{BoundedError, Reader};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Folder {
     pub(super) coders: Vec<Coder>,
+    /// Which input takes which output.
+    pub(super) bonds: Vec<(u64, u64)>,
     /// Unpacked size of each output.
     pub(super) sizes: Vec<u64>,
     pub(super) packed_streams: u64,
@@ -120,9 +122,29 @@ fn streams(reader: &mut Reader<'_>) -> Read<Streams> {
 }
 
 impl Folder {
-    /// What the whole folder unpacks to: the output of its first coder, which writers put last in the chain of data.
+    /// What the whole folder unpacks to: the output that no other coder takes.
     pub(super) fn size(&self) -> u64 {
-        self.sizes.first().copied().unwrap_or(0)
+        let taken = |output: u64| self.bonds.iter().any(|(_, from)| *from == output);
+        self.sizes.iter().zip(0..).find(|(_, output)| !taken(*output)).map_or(0, |(size, _)| *size)
+    }
+
+    /// The coders in the order in which data runs through them, with the size that each gives, where that is one line.
+    pub(super) fn chain(&self) -> Option<Vec<(&Coder, u64)>> {
+        if self.packed_streams != 1 || self.sizes.len() != self.coders.len() || self.bonds.len() + 1 != self.coders.len() {
+            return None;
+        }
+        let mut next = (0..self.coders.len() as u64).find(|input| !self.bonds.iter().any(|(to, _)| to == input));
+        let mut chain = Vec::new();
+        while let Some(at) = next {
+            // Each once: bonds of a hostile header may lead in a circle.
+            if chain.len() == self.coders.len() {
+                return None;
+            }
+            let index = usize::try_from(at).ok()?;
+            chain.push((self.coders.get(index)?, *self.sizes.get(index)?));
+            next = self.bonds.iter().find(|(_, from)| *from == at).map(|(to, _)| *to);
+        }
+        (chain.len() == self.coders.len()).then_some(chain)
     }
 }
 
@@ -205,8 +227,7 @@ fn folder(reader: &mut Reader<'_>) -> Read<Folder> {
     }
     let bonds = outputs.checked_sub(1).ok_or(BoundedError::Malformed("a folder without an output"))?;
     for _ in 0..bonds {
-        number(reader)?;
-        number(reader)?;
+        folder.bonds.push((number(reader)?, number(reader)?));
     }
     folder.packed_streams = inputs.checked_sub(bonds).ok_or(BoundedError::Malformed("a folder with more bonds than inputs"))?;
     if folder.packed_streams > 1 {

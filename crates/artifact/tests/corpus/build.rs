@@ -241,15 +241,17 @@ pub(crate) enum SevenZip {
     Copy,
     Lzma,
     Lzma2,
+    /// Differences to the fourth byte before, then LZMA2.
+    Delta,
     Aes,
 }
 
 /// One folder with all files; the header packed by LZMA where asked for.
 pub(crate) fn sevenz(files: &[Packed<'_>], way: SevenZip, packed_header: bool) -> Vec<u8> {
     let whole: Vec<u8> = files.iter().flat_map(|file| file.data.to_vec()).collect();
-    let (coder, body) = coded(&whole, way);
+    let (coders, body) = coded(&whole, way);
     let mut header = vec![0x01, 0x04];
-    header.extend(streams(0, body.len(), &coder, whole.len()));
+    header.extend(streams(0, body.len(), &coders, whole.len()));
     // Substreams: how many files, their sizes but the last, their checksums.
     header.extend([0x08, 0x0d]);
     header.extend(long(files.len()));
@@ -272,9 +274,9 @@ pub(crate) fn sevenz(files: &[Packed<'_>], way: SevenZip, packed_header: bool) -
     header.extend([0x00, 0x00]);
     let mut out = body;
     if packed_header {
-        let (coder, packed) = coded(&header, SevenZip::Lzma);
+        let (coders, packed) = coded(&header, SevenZip::Lzma);
         let mut outer = vec![0x17];
-        outer.extend(streams(out.len(), packed.len(), &coder, header.len()));
+        outer.extend(streams(out.len(), packed.len(), &coders, header.len()));
         outer.push(0x00);
         out.extend(packed);
         header = outer;
@@ -285,29 +287,38 @@ pub(crate) fn sevenz(files: &[Packed<'_>], way: SevenZip, packed_header: bool) -
     [b"7z\xbc\xaf\x27\x1c\0\x04".to_vec(), crc32(&start).to_le_bytes().to_vec(), start, out, header].concat()
 }
 
-fn coded(data: &[u8], way: SevenZip) -> (Vec<u8>, Vec<u8>) {
+/// The folder's coders, each with one input and one output, and what they make of the data.
+fn coded(data: &[u8], way: SevenZip) -> (Vec<Vec<u8>>, Vec<u8>) {
     match way {
-        SevenZip::Copy => (vec![0x01, 0x00], data.to_vec()),
-        SevenZip::Aes => (vec![0x24, 0x06, 0xf1, 0x07, 0x01, 0x02, 0x00, 0x00], data.to_vec()),
-        SevenZip::Lzma2 => (vec![0x21, 0x21, 0x01, 16], lzma2(data)),
+        SevenZip::Copy => (vec![vec![0x01, 0x00]], data.to_vec()),
+        SevenZip::Aes => (vec![vec![0x24, 0x06, 0xf1, 0x07, 0x01, 0x02, 0x00, 0x00]], data.to_vec()),
+        SevenZip::Lzma2 => (vec![vec![0x21, 0x21, 0x01, 16]], lzma2(data)),
+        SevenZip::Delta => {
+            let differences: Vec<u8> = data.iter().enumerate().map(|(at, byte)| byte.wrapping_sub(if at < 4 { 0 } else { data[at - 4] })).collect();
+            (vec![vec![0x21, 0x03, 0x01, 3], vec![0x21, 0x21, 0x01, 16]], lzma2(&differences))
+        }
         SevenZip::Lzma => {
             let alone = lzma(data);
-            ([&[0x23, 0x03, 0x01, 0x01, 0x05][..], &alone[..5]].concat(), alone[13..].to_vec())
+            (vec![[&[0x23, 0x03, 0x01, 0x01, 0x05][..], &alone[..5]].concat()], alone[13..].to_vec())
         }
     }
 }
 
-/// Pack information and one folder of one coder.
-fn streams(at: usize, packed: usize, coder: &[u8], size: usize) -> Vec<u8> {
+/// Pack information and one folder, in which each coder takes what the next one gives.
+fn streams(at: usize, packed: usize, coders: &[Vec<u8>], size: usize) -> Vec<u8> {
     let mut out = vec![0x06];
     out.extend(long(at));
     out.push(0x01);
     out.push(0x09);
     out.extend(long(packed));
-    out.extend([0x00, 0x07, 0x0b, 0x01, 0x00, 0x01]);
-    out.extend(coder);
+    out.extend([0x00, 0x07, 0x0b, 0x01, 0x00]);
+    out.extend(long(coders.len()));
+    out.extend(coders.concat());
+    for input in 0..coders.len() - 1 {
+        out.extend([long(input), long(input + 1)].concat());
+    }
     out.push(0x0c);
-    out.extend(long(size));
+    out.extend(long(size).repeat(coders.len()));
     out.push(0x00);
     out
 }

@@ -194,9 +194,13 @@ fn compressed(cases: &mut Vec<Case>) {
 fn sevenzips(cases: &mut Vec<Case>) {
     let pickle = evil();
     let files = || vec![Packed { name: "archive/data.pkl", data: &pickle }, Packed { name: "archive/version", data: b"3\n" }];
-    for (name, way, packed) in
-        [("copy", SevenZip::Copy, false), ("lzma", SevenZip::Lzma, false), ("lzma2", SevenZip::Lzma2, false), ("packed-header", SevenZip::Lzma, true)]
-    {
+    for (name, way, packed) in [
+        ("copy", SevenZip::Copy, false),
+        ("lzma", SevenZip::Lzma, false),
+        ("lzma2", SevenZip::Lzma2, false),
+        ("delta", SevenZip::Delta, false),
+        ("packed-header", SevenZip::Lzma, true),
+    ] {
         cases.push(case(Executes, format!("7z-{name}"), "pytorch_model.bin", sevenz(&files(), way, packed)));
     }
     cases.push(case(Executes, "7z-named-pt", "model.pt", sevenz(&files(), SevenZip::Copy, false)));
