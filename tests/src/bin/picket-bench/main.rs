@@ -6,6 +6,8 @@ mod figure;
 mod ingest;
 mod kernel_cost;
 mod latency;
+mod overhead_loads;
+mod overload;
 mod peers;
 mod queries;
 mod rate;
@@ -47,6 +49,8 @@ const BENCHES: &[(&str, Bench)] = &[
     ("open_close_added", |arguments| kernel_cost::open_close(arguments.rounds)),
     ("fork_exec_added", |arguments| kernel_cost::fork_exec(arguments.rounds)),
     ("kernel_to_store_rate", |_| rate::kernel_to_store()),
+    ("overload_recall", |_| overload::recall()),
+    ("overhead_loads", |arguments| overhead_loads::measure(arguments.rounds, &arguments.out.with_file_name("overhead_loads.jsonl"))),
     ("syscall_to_tail", |_| latency::syscall_to_tail()),
     ("ingest_rate", |arguments| ingest::rate(arguments.rounds)),
     ("agents_1000_memory", |_| ingest::memory_of_agents(1_000)),

@@ -48,6 +48,10 @@ impl Scene {
         open_at(&self.file, rate, time)
     }
 
+    pub(crate) fn file(&self) -> &std::path::Path {
+        &self.file
+    }
+
     fn stored(&self) -> Result<u64> {
         self.deployment.ctl.number(&format!("SELECT count(*) FROM events WHERE class_uid = 1001 AND activity_id = 14 AND file_name = 'open{}'", self.suffix))
     }
