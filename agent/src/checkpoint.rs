@@ -75,7 +75,7 @@ pub(crate) fn losses_of_the_last_run(recovery: &Recovery, previous: Option<&Coun
             losses.extend(difference(LossCause::RingFull, counters.dropped, checkpoint.dropped, since, now));
         }
         let message = "the agent did not run, or was killed: what happened in this time was not seen".to_owned();
-        losses.push(SensorLoss { cause: LossCause::AgentDown, class: None, count: None, cpu: None, since, until: now, message });
+        losses.push(SensorLoss { cause: LossCause::AgentDown, class: None, count: None, cpu: None, since, until: now, healed: None, message });
     }
     losses.into_iter().map(|loss| own_event(Activity::Loss(loss), now)).collect()
 }
@@ -84,7 +84,16 @@ fn difference(cause: LossCause, kernel: [u64; 3], stored: [u64; 3], since: Times
     let counts = kernel.into_iter().zip(stored).map(|(kernel, stored)| kernel.saturating_sub(stored));
     let classes = RECORD_CLASSES.into_iter().zip(counts).filter(|(_, count)| *count > 0);
     classes
-        .map(|(class, count)| SensorLoss { cause, class: Some(class), count: Some(count), cpu: None, since, until, message: message(cause, count) })
+        .map(|(class, count)| SensorLoss {
+            cause,
+            class: Some(class),
+            count: Some(count),
+            cpu: None,
+            since,
+            until,
+            healed: None,
+            message: message(cause, count),
+        })
         .collect()
 }
 
@@ -92,7 +101,7 @@ fn difference(cause: LossCause, kernel: [u64; 3], stored: [u64; 3], since: Times
 pub(crate) fn corrupt(range: &LostRange, now: Timestamp) -> Vec<SensorLoss> {
     let cause = LossCause::SpoolCorrupt;
     let (since, until) = (range.since_ns.map_or(now, Timestamp), range.until_ns.map_or(now, Timestamp));
-    let loss = |class, count: u64| SensorLoss { cause, class, count: Some(count), cpu: None, since, until, message: message(cause, count) };
+    let loss = |class, count: u64| SensorLoss { cause, class, count: Some(count), cpu: None, since, until, healed: None, message: message(cause, count) };
     match range.class_counts {
         Some(counts) => {
             let classes = FRAME_CLASSES.into_iter().zip(counts).filter(|(_, count)| *count > 0);

@@ -1,5 +1,5 @@
 //! The ledger of what was not kept. Every part of the agent that drops an event enters it here; the spooler turns the entries into loss
-//! events, at most one a second for each cause and class, and puts back what it could not store.
+//! events, at most one a second for each cause, class and CPU, and puts back what it could not store.
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +16,8 @@ pub(crate) const RECORD_CLASSES: [EventClass; 3] = [EventClass::ProcessActivity,
 pub(crate) struct Pending {
     pub(crate) cause: LossCause,
     pub(crate) class: Option<EventClass>,
+    /// The CPU that made them, where the kernel counts by CPU.
+    pub(crate) cpu: Option<u32>,
     pub(crate) count: u64,
     /// How many of them the kernel had counted as produced.
     pub(crate) produced: u64,
@@ -29,23 +31,42 @@ impl Pending {
             cause: self.cause,
             class: self.class,
             count: Some(self.count),
-            cpu: None,
+            cpu: self.cpu,
             since: self.since,
             until: self.until,
+            healed: None,
             message: message(self.cause, self.count),
         }
     }
+
+    fn key(&self) -> Key {
+        (self.cause, self.class, self.cpu)
+    }
 }
 
-type Key = (LossCause, Option<EventClass>);
+/// CPUs told one by one, those that lost most; what the others lost is told together, so that a host with hundreds of CPUs under load does not
+/// tell hundreds of losses a second.
+const CPUS_TOLD_MAX: usize = 8;
+
+/// `counts` by CPU as (CPU, count), and the sum of the rest without one.
+pub(crate) fn by_cpu(counts: &[u64]) -> Vec<(Option<u32>, u64)> {
+    let mut lost: Vec<(Option<u32>, u64)> = (0..).map(Some).zip(counts.iter().copied()).filter(|(_, count)| *count > 0).collect();
+    lost.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let rest: u64 = lost.iter().skip(CPUS_TOLD_MAX).map(|(_, count)| count).sum();
+    lost.truncate(CPUS_TOLD_MAX);
+    lost.extend((rest > 0).then_some((None, rest)));
+    lost
+}
+
+type Key = (LossCause, Option<EventClass>, Option<u32>);
 
 #[derive(Default)]
 struct State {
     pending: BTreeMap<Key, Pending>,
-    totals: BTreeMap<Key, u64>,
+    totals: BTreeMap<(LossCause, Option<EventClass>), u64>,
 }
 
-/// See the module. Bounded by causes × classes.
+/// See the module. Bounded by causes × classes × CPUs.
 #[derive(Default)]
 pub(crate) struct LossLedger {
     state: Mutex<State>,
@@ -92,8 +113,8 @@ impl LossLedger {
 }
 
 fn merge(into: &mut BTreeMap<Key, Pending>, pending: Pending) {
-    let Some(known) = into.get_mut(&(pending.cause, pending.class)) else {
-        into.insert((pending.cause, pending.class), pending);
+    let Some(known) = into.get_mut(&pending.key()) else {
+        into.insert(pending.key(), pending);
         return;
     };
     known.count = known.count.saturating_add(pending.count);
@@ -130,7 +151,7 @@ mod tests {
     use super::*;
 
     fn pending(cause: LossCause, count: u64, at: i64) -> Pending {
-        Pending { cause, class: Some(EventClass::ProcessActivity), count, produced: count, since: Timestamp(at), until: Timestamp(at + 1) }
+        Pending { cause, class: Some(EventClass::ProcessActivity), cpu: None, count, produced: count, since: Timestamp(at), until: Timestamp(at + 1) }
     }
 
     proptest! {
@@ -155,6 +176,22 @@ mod tests {
             prop_assert_eq!(told, entered);
             prop_assert!(ledger.is_empty());
         }
+    }
+
+    #[test]
+    fn the_cpus_that_lost_most_are_named_and_the_sum_stays() {
+        assert_eq!(by_cpu(&[0, 0]), vec![]);
+        assert_eq!(by_cpu(&[0, 7, 9]), vec![(Some(2), 9), (Some(1), 7)]);
+        let many: Vec<u64> = (0..200).collect();
+        let told = by_cpu(&many);
+        assert_eq!(told.iter().map(|(_, count)| count).sum::<u64>(), many.iter().sum::<u64>());
+        assert_eq!((told.len(), told.first(), told.last().map(|(cpu, _)| *cpu)), (CPUS_TOLD_MAX + 1, Some(&(Some(199), 199)), Some(None)));
+        let ledger = LossLedger::default();
+        for (cpu, count) in by_cpu(&[3, 5]) {
+            ledger.add(Pending { cpu, ..pending(LossCause::RingFull, count, 1) });
+        }
+        assert_eq!(ledger.take().iter().map(|one| (one.cpu, one.count)).collect::<Vec<_>>(), vec![(Some(0), 3), (Some(1), 5)]);
+        assert_eq!(ledger.totals(), vec![(LossCause::RingFull, Some(EventClass::ProcessActivity), 8)], "totals do not tell CPUs apart");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod enrich;
 mod enrol;
 mod fs_watch;
 mod gpu;
+mod healing;
 mod identity;
 mod inventory;
 mod loss;

@@ -4,7 +4,7 @@
 //! nothing has ended, the least recently seen go, an eighth at once. A forgotten process is found again through its next record and `/proc`.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -53,6 +53,8 @@ pub(crate) struct Entry {
     pub(crate) parent_process: Option<Arc<ParentProcess>>,
     /// Its exec was not seen; what is known comes from a record and `/proc`.
     pub(crate) partial: bool,
+    /// It runs what it had from its parent at its fork.
+    pub(crate) inherited: bool,
     as_parent: Option<Arc<ParentProcess>>,
     used: u64,
     exited: bool,
@@ -76,6 +78,7 @@ impl Entry {
             parent: ProcessKey::default(),
             parent_process: None,
             partial: false,
+            inherited: false,
             as_parent: None,
             used: 0,
             exited: false,
@@ -177,6 +180,16 @@ impl ProcessTable {
         }
     }
 
+    /// Processes that began before `listed_boot_ns` and were not in the list of that time have ended, and nobody saw it. Gives how many.
+    pub(crate) fn exit_unlisted(&mut self, listed: &HashSet<ProcessKey>, listed_boot_ns: u64) -> u64 {
+        let ended = |(key, entry): (&ProcessKey, &Entry)| (!entry.exited && key.start_boot_ns < listed_boot_ns && !listed.contains(key)).then_some(*key);
+        let ended: Vec<ProcessKey> = self.entries.iter().filter_map(ended).collect();
+        for key in &ended {
+            self.exit(*key, listed_boot_ns);
+        }
+        ended.len() as u64
+    }
+
     /// Frees what ended before the grace period.
     pub(crate) fn expire(&mut self, now_boot_ns: u64) {
         while let Some((ended, key)) = self.exited.front().copied()
@@ -239,6 +252,20 @@ mod tests {
         assert!(table.get(key(1)).is_some());
         table.expire(1_100);
         assert!(table.get(key(1)).is_none());
+    }
+
+    #[test]
+    fn what_is_not_listed_any_more_has_ended() {
+        let mut table = table(100);
+        for pid in 1..=4 {
+            table.insert(key(pid), entry("any"));
+        }
+        table.exit(key(3), 20);
+        // 4 began after the list was made.
+        assert_eq!(table.exit_unlisted(&HashSet::from([key(1)]), 35), 1);
+        table.expire(135);
+        let known: Vec<bool> = (1..=4).map(|pid| table.get(key(pid)).is_some()).collect();
+        assert_eq!(known, [true, false, false, true]);
     }
 
     #[test]

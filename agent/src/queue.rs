@@ -8,6 +8,8 @@ use std::sync::{
 
 use picket_ebpf::record::{Body, Record};
 
+use crate::healing::Gap;
+
 /// Records of one read.
 pub(crate) struct Batch {
     pub(crate) records: Vec<Record>,
@@ -15,6 +17,8 @@ pub(crate) struct Batch {
     pub(crate) bytes: usize,
     /// From the ring, so that the kernel has counted them.
     pub(crate) produced: bool,
+    /// What exists now, read after losses, instead of what happened.
+    pub(crate) heals: Option<Gap>,
 }
 
 /// Index of process records in the kernel's counters.
@@ -65,14 +69,20 @@ impl QueueSender {
         // Records of one read share its bytes evenly: what the ring says of each is not known any more.
         let bytes = batch.bytes / all * keep.len();
         let shed_bytes = batch.bytes - bytes;
-        match self.put(Batch { records: keep, bytes, produced: batch.produced }) {
+        match self.put(Batch { records: keep, bytes, produced: batch.produced, heals: None }) {
             Ok(()) if shed.is_empty() => Ok(()),
-            Ok(()) => Err(Batch { records: shed, bytes: shed_bytes, produced: batch.produced }),
+            Ok(()) => Err(Batch { records: shed, bytes: shed_bytes, produced: batch.produced, heals: None }),
             Err(mut kept) => {
                 kept.records.extend(shed);
                 Err(Batch { bytes: batch.bytes, ..kept })
             }
         }
+    }
+
+    /// The whole batch or nothing of it, and never into the reserved room.
+    pub(crate) fn offer_whole(&self, batch: Batch) -> Result<(), Batch> {
+        let open = self.bytes_max - self.bytes_max / RESERVE_SHARE;
+        if self.used.load(Ordering::Relaxed).saturating_add(batch.bytes) <= open { self.put(batch) } else { Err(batch) }
     }
 
     fn put(&self, batch: Batch) -> Result<(), Batch> {
@@ -127,7 +137,7 @@ mod tests {
     }
 
     fn batch(processes: usize, flows: usize, bytes: usize) -> Batch {
-        Batch { records: (0..processes + flows).map(|index| record(index < processes)).collect(), bytes, produced: true }
+        Batch { records: (0..processes + flows).map(|index| record(index < processes)).collect(), bytes, produced: true, heals: None }
     }
 
     #[test]

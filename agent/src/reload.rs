@@ -72,7 +72,7 @@ impl Reload {
         tracing::info!("the configuration was taken up");
         if watches_changed {
             let event = capabilities::event(&self.state.snapshot.load(), &self.state.config.load());
-            let _ = self.events.send(vec![Numbered { event, produced: None }]);
+            let _ = self.events.send(vec![Numbered::own(event)]);
         }
     }
 

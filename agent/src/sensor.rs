@@ -11,8 +11,10 @@ use picket_ebpf::{Counters, KernelSupport, ProbeState, Sensor, WatchSpec, WatchS
 use picket_event::{LossCause, Timestamp};
 
 use crate::{
-    boot::wall_now,
-    loss::{LossLedger, Pending, RECORD_CLASSES},
+    boot::{boot_now_ns, wall_now},
+    healing::{Gap, Healing},
+    loss::{LossLedger, Pending, RECORD_CLASSES, by_cpu},
+    pipeline::Shedding,
     queue::{Batch, QueueSender, record_class},
     supervisor::Beats,
 };
@@ -21,6 +23,8 @@ use crate::{
 const DRAIN_BYTES_MAX: usize = 256 << 10;
 /// Resolving some hundred paths takes milliseconds; the caller has looked at each before, so that none hangs here.
 pub(crate) const SET_WATCHES_MAX: Duration = Duration::from_secs(30);
+/// What a listed process takes in the queue, about.
+const HEALED_RECORD_BYTES: usize = 512;
 /// How often the kernel's counters are read.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
@@ -60,10 +64,25 @@ impl SensorThread {
         snapshot: SharedSnapshot,
         interval: Duration,
         beats: Arc<Beats>,
+        shedding: Arc<Shedding>,
     ) -> std::io::Result<Self> {
         let (requests, inbox) = mpsc::channel();
-        let drain =
-            Drain { sensor, queue, ledger, snapshot, inbox, interval, counted: Counters::default(), counted_at: wall_now(), dropping_since: None, beats };
+        let drain = Drain {
+            sensor,
+            queue,
+            ledger,
+            snapshot,
+            inbox,
+            interval,
+            counted: Counters::default(),
+            counted_at: wall_now(),
+            dropping_since: None,
+            beats,
+            counted_boot_ns: boot_now_ns(),
+            healing: Healing::default(),
+            shedding,
+            sheds: false,
+        };
         let thread = std::thread::Builder::new().name("sensor".to_owned()).spawn(move || drain.run())?;
         Ok(Self { requests, thread })
     }
@@ -104,6 +123,10 @@ struct Drain {
     counted_at: Timestamp,
     dropping_since: Option<Timestamp>,
     beats: Arc<Beats>,
+    counted_boot_ns: u64,
+    healing: Healing,
+    shedding: Arc<Shedding>,
+    sheds: bool,
 }
 
 impl Drain {
@@ -116,6 +139,8 @@ impl Drain {
             if begin >= next_count {
                 next_count = begin + COUNT_EVERY;
                 self.count();
+                self.heal();
+                self.shed();
             }
             let left = self.interval.saturating_sub(begin.elapsed());
             match self.inbox.recv_timeout(left) {
@@ -146,6 +171,7 @@ impl Drain {
             self.ledger.add(Pending {
                 cause: LossCause::Refused,
                 class: None,
+                cpu: None,
                 count: drained.decode_errors,
                 produced: drained.decode_errors,
                 since: at,
@@ -156,7 +182,7 @@ impl Drain {
         if records.is_empty() {
             return drained.more;
         }
-        match self.queue.offer(Batch { records, bytes: drained.bytes, produced: true }) {
+        match self.queue.offer(Batch { records, bytes: drained.bytes, produced: true, heals: None }) {
             Ok(()) => self.dropping_since = None,
             Err(batch) => {
                 let since = *self.dropping_since.get_or_insert(began);
@@ -166,8 +192,9 @@ impl Drain {
                         *count += 1;
                     }
                 }
+                self.wants_healing(LossCause::QueueFull, counts, since);
                 for (class, count) in RECORD_CLASSES.into_iter().zip(counts) {
-                    self.ledger.add(Pending { cause: LossCause::QueueFull, class: Some(class), count, produced: count, since, until: wall_now() });
+                    self.ledger.add(Pending { cause: LossCause::QueueFull, class: Some(class), cpu: None, count, produced: count, since, until: wall_now() });
                 }
             }
         }
@@ -186,13 +213,25 @@ impl Drain {
         let (since, until) = (self.counted_at, wall_now());
         let enter = |cause, now: [u64; 3], before: [u64; 3]| {
             for ((class, now), before) in RECORD_CLASSES.into_iter().zip(now).zip(before) {
-                self.ledger.add(Pending { cause, class: Some(class), count: now.saturating_sub(before), produced: 0, since, until });
+                self.ledger.add(Pending { cause, class: Some(class), cpu: None, count: now.saturating_sub(before), produced: 0, since, until });
             }
         };
-        enter(LossCause::RingFull, counters.dropped, self.counted.dropped);
+        for (index, class) in RECORD_CLASSES.into_iter().enumerate() {
+            // The ring is one for all CPUs; what is counted by CPU is who found it full.
+            for (cpu, count) in by_cpu(&dropped_since(&counters, &self.counted, index)) {
+                self.ledger.add(Pending { cause: LossCause::RingFull, class: Some(class), cpu, count, produced: 0, since, until });
+            }
+        }
         enter(LossCause::MapFull, counters.map_full, self.counted.map_full);
         enter(LossCause::RateLimited, counters.limited, self.counted.limited);
+        enter(LossCause::Budget, counters.shed, self.counted.shed);
+        let lost = |now: [u64; 3], before: [u64; 3]| {
+            std::array::from_fn(|class| now.get(class).zip(before.get(class)).map_or(0, |(now, before)| now.saturating_sub(*before)))
+        };
+        self.wants_healing(LossCause::RingFull, lost(counters.dropped, self.counted.dropped), since);
+        self.wants_healing(LossCause::MapFull, lost(counters.map_full, self.counted.map_full), since);
         self.counted = counters.clone();
+        self.counted_boot_ns = boot_now_ns();
         self.counted_at = until;
         let run_time_ns = self.sensor.run_time_ns();
         self.publish(|snapshot| {
@@ -201,9 +240,59 @@ impl Drain {
         });
     }
 
+    fn wants_healing(&mut self, cause: LossCause, lost: [u64; 3], since: Timestamp) {
+        let [processes, _, flows] = lost.map(|count| count > 0);
+        self.healing.lost(Gap { cause, since, until: wall_now(), since_boot_ns: self.counted_boot_ns, processes, flows }, Instant::now());
+    }
+
+    /// What the budget sheds first is left out in the kernel: there it costs least.
+    fn shed(&mut self) {
+        let sheds = self.shedding.level() >= 1;
+        if sheds == self.sheds {
+            return;
+        }
+        match self.sensor.shed_reads(sheds) {
+            Ok(()) => self.sheds = sheds,
+            // The pipeline sheds the same records all the while, only later on their way.
+            Err(error) => tracing::warn!(%error, "the kernel side does not shed"),
+        }
+    }
+
+    /// Hands over what exists now, where losses have left that unknown. The kernel's own lists: nothing is read from a file here.
+    fn heal(&mut self) {
+        let began = Instant::now();
+        let Some(gap) = self.healing.due(began) else { return };
+        let found = self.sensor.running().and_then(|mut records| {
+            // Processes in any case: a socket is told with its owner.
+            if gap.flows {
+                records.extend(self.sensor.flows()?.into_iter().filter(|record| gap.may_hide(record)));
+            }
+            Ok(records)
+        });
+        self.healing.done(Instant::now(), began.elapsed());
+        let records = match found {
+            Ok(records) => records,
+            Err(error) => {
+                tracing::warn!(%error, "what losses left unknown cannot be listed");
+                return self.healing.lost(gap, Instant::now());
+            }
+        };
+        let bytes = records.len() * HEALED_RECORD_BYTES;
+        if self.queue.offer_whole(Batch { records, bytes, produced: false, heals: Some(gap.clone()) }).is_err() {
+            // The queue is still full: the gap stays open.
+            self.healing.lost(gap, Instant::now());
+        }
+    }
+
     fn publish(&self, change: impl FnOnce(&mut SensorSnapshot)) {
         let mut snapshot = SensorSnapshot::clone(&self.snapshot.load());
         change(&mut snapshot);
         self.snapshot.store(Arc::new(snapshot));
     }
+}
+
+/// By CPU, records of one class.
+fn dropped_since(now: &Counters, before: &Counters, class: usize) -> Vec<u64> {
+    let of = |cpu: Option<&[u64; 3]>| cpu.and_then(|counts| counts.get(class)).copied().unwrap_or(0);
+    (0..now.dropped_per_cpu.len()).map(|cpu| of(now.dropped_per_cpu.get(cpu)).saturating_sub(of(before.dropped_per_cpu.get(cpu)))).collect()
 }

@@ -13,7 +13,7 @@ use crate::{
     config::{Backend, Config},
     fs_watch::{FsWatch, FsWatchSetter, Shared},
     loss::LossLedger,
-    pipeline::{Chunk, Rules},
+    pipeline::{Chunk, Rules, Shedding},
     queue::QueueSender,
     sensor::{SET_WATCHES_MAX, SensorSnapshot, SensorThread, SharedSnapshot, WatchSetter},
     supervisor::Beats,
@@ -69,9 +69,9 @@ impl Source {
 
     /// Starts reading.
     pub(crate) fn start(self, parts: Parts) -> anyhow::Result<SourceThread> {
-        let Parts { queue, ledger, snapshot, interval, beats, rules, sink } = parts;
+        let Parts { queue, ledger, snapshot, interval, beats, rules, sink, shedding } = parts;
         Ok(match self {
-            Self::Kernel(sensor) => SourceThread::Kernel(SensorThread::start(*sensor, queue, ledger, snapshot, interval, beats)?),
+            Self::Kernel(sensor) => SourceThread::Kernel(SensorThread::start(*sensor, queue, ledger, snapshot, interval, beats, shedding)?),
             Self::Files(watches) => SourceThread::Files(FsWatch::start(watches, Shared { rules, snapshot, ledger, sink, beats, _queue: queue })?),
         })
     }
@@ -86,6 +86,7 @@ pub(crate) struct Parts {
     pub(crate) beats: Arc<Beats>,
     pub(crate) rules: Arc<ArcSwap<Rules>>,
     pub(crate) sink: SyncSender<Chunk>,
+    pub(crate) shedding: Arc<Shedding>,
 }
 
 impl SourceThread {

@@ -9,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use picket_event::{Activity, Event, LossCause, SensorState, SensorStateKind, Timestamp};
+use picket_event::{Activity, Event, EventClass, LossCause, SensorState, SensorStateKind, Timestamp};
 use picket_proto::frame::FrameEncoder;
-use picket_spool::{NewFrame, Spool, SpoolError};
+use picket_spool::{NewFrame, Priority, Spool, SpoolError};
 use tokio::sync::watch;
 
 use crate::{
@@ -30,6 +30,13 @@ const FRAME_EVERY: Duration = Duration::from_millis(100);
 const GROUP_FRAMES_MAX: usize = 16;
 const LOSS_EVERY: Duration = Duration::from_secs(1);
 
+/// What the bytes of an event do not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark {
+    priority: Priority,
+    produced: Option<usize>,
+}
+
 /// What a frame holds besides its bytes.
 #[derive(Clone, Debug, Default)]
 struct Content {
@@ -38,21 +45,28 @@ struct Content {
     dropped: [u64; 3],
     first: Option<Timestamp>,
     last: Option<Timestamp>,
-    priority: bool,
     /// Losses that it tells.
     losses: Vec<Pending>,
+    /// An event each, in their order.
+    marks: Vec<Mark>,
 }
 
 impl Content {
-    fn add(&mut self, event: &Event, produced: Option<usize>) {
-        if let Some(count) = self.counts.get_mut(frame_slot(event.activity.class())) {
+    fn add(&mut self, class: EventClass, time: Timestamp, mark: Mark) {
+        if let Some(count) = self.counts.get_mut(frame_slot(class)) {
             *count += 1;
         }
-        if let Some(count) = produced.and_then(|class| self.produced.get_mut(class)) {
+        if let Some(count) = mark.produced.and_then(|class| self.produced.get_mut(class)) {
             *count += 1;
         }
-        self.first = Some(self.first.map_or(event.time, |first| first.min(event.time)));
-        self.last = Some(self.last.map_or(event.time, |last| last.max(event.time)));
+        self.first = Some(self.first.map_or(time, |first| first.min(time)));
+        self.last = Some(self.last.map_or(time, |last| last.max(time)));
+        self.marks.push(mark);
+    }
+
+    /// Of the event that is worth least.
+    fn priority(&self) -> Priority {
+        self.marks.iter().map(|mark| mark.priority).min().unwrap_or_default()
     }
 
     /// A stored loss event accounts for the records it tells of.
@@ -86,6 +100,8 @@ pub(crate) struct Spooler {
     encoder: FrameEncoder,
     open: Content,
     opened: Option<Instant>,
+    /// The spool has no room for events that are worth less.
+    floor: Priority,
     unsynced: Vec<Frame>,
     checkpoint: Checkpoint,
     synced_checkpoint: Checkpoint,
@@ -109,6 +125,7 @@ impl Spooler {
             encoder,
             open: Content::default(),
             opened: None,
+            floor: Priority::Low,
             unsynced: Vec::new(),
             checkpoint,
             synced_checkpoint: checkpoint,
@@ -121,9 +138,8 @@ impl Spooler {
     pub(crate) fn store_own(&mut self, events: Vec<Event>) -> bool {
         self.close_frame();
         for event in events {
-            self.push(event, None);
+            self.push(event, Mark { priority: Priority::Report, produced: None });
         }
-        self.open.priority = true;
         self.close_frame();
         self.sync()
     }
@@ -163,42 +179,44 @@ impl Spooler {
     }
 
     fn take(&mut self, chunk: Chunk) {
-        for Numbered { event, produced } in chunk {
-            self.push(event, produced);
+        // Room that came back is used again.
+        self.floor =
+            Priority::ALL.into_iter().find(|priority| self.spool.room_bytes(*priority) >= self.spare_bytes()).unwrap_or(Priority::Report).min(self.floor);
+        for Numbered { event, produced, priority } in chunk {
+            let mark = Mark { priority, produced };
+            if priority < self.floor {
+                self.refused(event.activity.class(), event.time, mark, LossCause::SpoolFull);
+                continue;
+            }
+            self.push(event, mark);
             if self.encoder.count() >= FRAME_EVENTS_MAX || !self.encoder.has_room() {
                 self.close_frame();
             }
         }
     }
 
-    fn push(&mut self, event: Event, produced: Option<usize>) {
+    /// Some to spare, so that the floor does not rise and fall with every frame.
+    fn spare_bytes(&self) -> u64 {
+        let bytes_max = self.spool.state().bytes_max;
+        (bytes_max / 64).max(64 << 10).min(bytes_max / 16)
+    }
+
+    fn push(&mut self, event: Event, mark: Mark) {
         self.opened.get_or_insert_with(Instant::now);
-        let (mut alone, time, class) = (Content::default(), event.time, event.activity.class());
-        alone.add(&event, produced);
+        let (time, class) = (event.time, event.activity.class());
         match self.encoder.push(event) {
-            Ok(()) => {
-                for (sum, one) in self.open.counts.iter_mut().zip(alone.counts) {
-                    *sum += one;
-                }
-                for (sum, one) in self.open.produced.iter_mut().zip(alone.produced) {
-                    *sum += one;
-                }
-                self.open.first = Some(self.open.first.map_or(time, |first| first.min(time)));
-                self.open.last = Some(self.open.last.map_or(time, |last| last.max(time)));
-            }
+            Ok(()) => self.open.add(class, time, mark),
             Err(error) => {
                 // Only an event over every limit: `has_room` was asked before.
                 tracing::error!(%error, "an event cannot be encoded");
-                self.ledger.add(Pending {
-                    cause: LossCause::Refused,
-                    class: Some(class),
-                    count: 1,
-                    produced: alone.produced.iter().sum(),
-                    since: time,
-                    until: time,
-                });
+                self.refused(class, time, mark, LossCause::Refused);
             }
         }
+    }
+
+    fn refused(&self, class: EventClass, time: Timestamp, mark: Mark, cause: LossCause) {
+        let produced = u64::from(mark.produced.is_some());
+        self.ledger.add(Pending { cause, class: Some(class), cpu: None, count: 1, produced, since: time, until: time });
     }
 
     fn close_frame(&mut self) {
@@ -222,8 +240,30 @@ impl Spooler {
     fn store(&mut self, frame: Frame) {
         match self.append(&frame) {
             Ok(()) => self.unsynced.push(frame),
+            Err(SpoolError::Full { .. }) if frame.content.losses.is_empty() && frame.content.priority() < Priority::Report => self.store_valuable(frame),
             Err(error) => self.lose(frame, &error),
         }
+    }
+
+    /// The spool has no room for the least valuable events of the frame: those go, the others get a frame of their own. The encoder is empty.
+    fn store_valuable(&mut self, frame: Frame) {
+        let least = frame.content.priority();
+        self.floor = Priority::ALL.into_iter().find(|priority| *priority > least).unwrap_or(Priority::Report).max(self.floor);
+        let events = match picket_proto::frame::decode(&frame.payload, frame.count) {
+            Ok(events) => events,
+            Err(error) => {
+                tracing::error!(%error, "a frame cannot be taken apart");
+                return self.lose(frame, &SpoolError::Full { used_bytes: 0, limit_bytes: 0 });
+            }
+        };
+        for (event, mark) in events.into_iter().zip(frame.content.marks) {
+            if mark.priority > least {
+                self.push(event, mark);
+            } else {
+                self.refused(event.activity.class(), event.time, mark, LossCause::SpoolFull);
+            }
+        }
+        self.close_frame();
     }
 
     fn append(&mut self, frame: &Frame) -> Result<(), SpoolError> {
@@ -240,7 +280,7 @@ impl Spooler {
             time_first_ns: time(frame.content.first),
             time_last_ns: time(frame.content.last),
             class_counts: frame.content.counts,
-            priority: frame.content.priority,
+            priority: frame.content.priority(),
             checkpoint: &checkpoint.encode(),
             payload: &frame.payload,
         })?;
@@ -287,7 +327,7 @@ impl Spooler {
         }
         for (index, (class, count)) in FRAME_CLASSES.into_iter().zip(counts).enumerate() {
             let produced = produced.get(index).copied().unwrap_or(0);
-            self.ledger.add(Pending { cause, class, count: u64::from(count), produced, since, until });
+            self.ledger.add(Pending { cause, class, cpu: None, count: u64::from(count), produced, since, until });
         }
     }
 
@@ -299,10 +339,9 @@ impl Spooler {
         self.close_frame();
         let now = wall_now();
         for pending in losses {
-            self.push(own_event(Activity::Loss(pending.event()), now), None);
+            self.push(own_event(Activity::Loss(pending.event()), now), Mark { priority: Priority::Report, produced: None });
             self.open.tell(pending);
         }
-        self.open.priority = true;
         self.close_frame();
         self.sync();
     }
@@ -312,7 +351,10 @@ impl Spooler {
 mod tests {
     use std::sync::mpsc;
 
-    use picket_event::{EventClass, FileActivityKind, FileSystemActivity, LaunchType, ProcessActivity, ProcessActivityKind};
+    use picket_event::{
+        Completeness, Confidence, DetectionFinding, FileActivityKind, FileSystemActivity, FindingActivityKind, FindingRule, LaunchType, ProcessActivity,
+        ProcessActivityKind, RuleKind, Verdict,
+    };
     use picket_spool::{SpoolConfig, Stored};
 
     use super::*;
@@ -330,7 +372,8 @@ mod tests {
     }
 
     fn chunk(numbers: std::ops::Range<u32>) -> Chunk {
-        numbers.map(|number| Numbered { event: event(number, i64::from(number)), produced: Some((number % 2) as usize) }).collect()
+        let numbered = |number| Numbered { produced: Some((number % 2) as usize), ..Numbered::own(event(number, i64::from(number))) };
+        numbers.map(numbered).collect()
     }
 
     /// Everything that is in the spool after `seq`.
@@ -414,6 +457,7 @@ mod tests {
         setup.ledger.add(Pending {
             cause: LossCause::RingFull,
             class: Some(EventClass::ProcessActivity),
+            cpu: Some(1),
             count: 5,
             produced: 0,
             since: Timestamp(1),
@@ -431,6 +475,68 @@ mod tests {
         let (_, recovery) = Spool::open(SpoolConfig::new(dir)).unwrap();
         let checkpoint = Checkpoint::decode(&recovery.checkpoint.unwrap()).unwrap();
         assert_eq!(checkpoint, Checkpoint { boot: [9; 16], accounted: [10_000, 10_000, 0], dropped: [5, 0, 0] }, "told is accounted for");
+    }
+
+    fn finding() -> DetectionFinding {
+        let rule = FindingRule { uid: "one".to_owned(), version: "1".to_owned(), title: "One".to_owned(), kind: RuleKind::Scanner };
+        DetectionFinding {
+            kind: FindingActivityKind::Create,
+            uid: "a finding".to_owned(),
+            rule,
+            title: "a pickle that runs a shell".to_owned(),
+            explanation: String::new(),
+            verdict: Verdict::Malicious,
+            confidence: Confidence::High,
+            completeness: Completeness::Full,
+            file: None,
+            process: None,
+            evidence: Vec::new(),
+            techniques: Vec::new(),
+            related_events: Vec::new(),
+            scan_uid: String::new(),
+        }
+    }
+
+    #[test]
+    fn an_allowance_that_files_filled_takes_processes_and_findings() {
+        let setup = in_folder(256 << 10);
+        let finding = |at| own_event(Activity::Finding(Box::new(finding())), Timestamp(at));
+        // A process in 500 events, a finding in a thousand; every third read is of a file that no watch names.
+        for part in 0..800 {
+            let mut chunk: Chunk = (part * 100..part * 100 + 100)
+                .map(|number| {
+                    let numbered = Numbered::own(event(if number % 500 == 0 { number } else { number | 1 }, i64::from(number)));
+                    let process = matches!(numbered.event.activity, Activity::Process(_));
+                    let priority = if !process && number % 3 == 0 { Priority::Low } else { numbered.priority };
+                    Numbered { produced: Some(usize::from(!process)), priority, ..numbered }
+                })
+                .collect();
+            if part % 10 == 0 {
+                chunk.push(Numbered::own(finding(i64::from(part))));
+            }
+            setup.chunks.send(chunk).unwrap();
+        }
+        drop(setup.chunks);
+        assert!(setup.thread.join().unwrap());
+        let events = stored(&setup.spool, 0);
+        let count = |of: fn(&Activity) -> bool| events.iter().filter(|event| of(&event.activity)).count();
+        assert_eq!(count(|activity| matches!(activity, Activity::Process(_))), 160, "no process is lost");
+        assert_eq!(count(|activity| matches!(activity, Activity::Finding(_))), 80, "no finding is lost");
+        let files = count(|activity| matches!(activity, Activity::File(_)));
+        let (_, lost) = kept_and_lost(&events);
+        assert!(files > 0 && !lost.is_empty(), "the allowance was filled: {files} files kept, {lost:?}");
+        assert!(lost.iter().all(|(cause, class, _)| (*cause, *class) == (LossCause::SpoolFull, Some(EventClass::FileSystemActivity))), "{lost:?}");
+        let told: u64 = lost.iter().map(|(.., count)| count).sum();
+        assert_eq!(files as u64 + told, 79_840, "what is missing is what was counted");
+        let low = |event: &&Event| matches!(event.activity, Activity::File(_)) && event.time.0 % 3 == 0;
+        let last = |events: Vec<&Event>| events.iter().map(|event| event.time.0).max().unwrap();
+        let (lows, files): (Vec<_>, Vec<_>) = events.iter().filter(|event| matches!(event.activity, Activity::File(_))).partition(low);
+        assert!(last(lows) < last(files), "reads that nothing watches stop first");
+        let Setup { spool, dir, _folder, .. } = setup;
+        drop(spool);
+        let (_, recovery) = Spool::open(SpoolConfig::new(dir)).unwrap();
+        let checkpoint = Checkpoint::decode(&recovery.checkpoint.unwrap()).unwrap();
+        assert_eq!(checkpoint, Checkpoint { boot: [9; 16], accounted: [160, 79_840, 0], dropped: [0; 3] });
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub(crate) fn start(
     let Loaded { mut source, snapshot, rules, .. } = loaded;
     let (sender, receiver) = queue(config.sensor.queue_bytes_max);
     let existing = existing(&mut source);
-    sender.send(Batch { records: existing, bytes: 0, produced: false });
+    sender.send(Batch { records: existing, bytes: 0, produced: false, heals: None });
     let (counters, shedding) = (Arc::<WorkerCounters>::default(), Arc::<Shedding>::default());
     let worker = Worker {
         pipeline: Pipeline::new(boot, config, Arc::clone(&rules)),
@@ -85,7 +85,7 @@ pub(crate) fn start(
     };
     let worker = std::thread::Builder::new().name("pipeline".to_owned()).spawn(move || worker.run())?;
     let interval = Duration::from_millis(config.sensor.drain_interval_ms);
-    let source = source.start(Parts { queue: sender, ledger: Arc::clone(ledger), snapshot, interval, beats, rules, sink })?;
+    let source = source.start(Parts { queue: sender, ledger: Arc::clone(ledger), snapshot, interval, beats, rules, sink, shedding: Arc::clone(&shedding) })?;
     Ok(Running { source, worker, counters, shedding })
 }
 

@@ -24,6 +24,9 @@ use crate::{
     uplink::{LinkStatus, Reports},
 };
 
+/// More are told by their events alone.
+const GPUS_TOLD_MAX: usize = 64;
+
 /// The configuration in force.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ConfigState {
@@ -129,6 +132,8 @@ impl Reports for AgentState {
             losses: self.losses(),
             capabilities: Some(self.capabilities()),
             config_hash: self.config_state.load().hash.clone(),
+            gpus: self.gpus.load().devices.iter().take(GPUS_TOLD_MAX).cloned().map(Into::into).collect(),
+            shedding_level: self.shedding.level().into(),
         }
     }
 

@@ -211,6 +211,7 @@ struct __sk_buff {
 #define S_IFMT 0170000
 #define S_IFREG 0100000
 #define S_IFDIR 0040000
+#define S_IFCHR 0020000
 #define S_IFSOCK 0140000
 #define FMODE_READ 1
 #define FMODE_WRITE 2

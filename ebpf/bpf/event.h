@@ -121,7 +121,8 @@ enum counter {
 	COUNTER_DROPPED = 3,
 	COUNTER_MAP_FULL = 6,
 	COUNTER_LIMITED = 9, /* one process asked for more than its share */
-	COUNTER_ERROR = 12,
+	COUNTER_SHED = 12, /* left out to save time: see watch_config.shed */
+	COUNTER_ERROR = 15,
 	COUNTER_E_SCRATCH = COUNTER_ERROR, /* the per-CPU buffer was not there: cannot happen, counted all the same */
 	COUNTER_E_ARGUMENTS,               /* arguments not readable at exec */
 	COUNTER_E_ENVIRONMENT,             /* environment not readable, or longer than the scan */

@@ -147,7 +147,7 @@ static __noinline bool file__judge(struct file *file, struct file_view *view, st
 	struct watch_config *config = watch__config();
 	struct watch_verdict verdict;
 
-	name->low = name->high = 0;
+	name->low = name->high = name->name_hash_len = 0;
 	*id = 0;
 
 	if (file__view(view, file))
@@ -172,6 +172,7 @@ unreadable:
 	return false;
 }
 
+#include "device.h"
 #include "writers.h"
 
 /* A file that was just opened: recorded where it is watched. The descriptor is negative where it is not known (yet). */
@@ -187,8 +188,14 @@ static __always_inline int file__opened(struct file *file, s64 fd, u32 methods, 
 	verdict.matched = file__judge(file, &view, &subject, &name, &verdict.id);
 	if (!verdict.matched && proc__listed(name.low, name.high))
 		return proc__opened((u64)view.inode, (u64)view.dentry, view.mode & (FMODE_READ | FMODE_WRITE));
+	if (!verdict.matched && device__named(name.low, name.high, name.name_hash_len >> 32))
+		return device__opened(&view, methods, slot);
 	if (!verdict.matched || own__is_current())
 		return 0;
+	if (!verdict.id && !(view.mode & FMODE_WRITE) && watch__sheds()) {
+		counter__add(COUNTER_SHED + CLASS_FILE);
+		return 0;
+	}
 	description__begins((u64)file, task->tgid, slot == FILE_SLOT_OPEN ? FILE_SLOT_REUSE : FILE_SLOT_REUSE_ROOT);
 	scratch = file__scratch(slot);
 	if (!scratch)

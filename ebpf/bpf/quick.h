@@ -69,6 +69,20 @@ static __always_inline bool quick__no_name(struct watch_config *config, struct d
 	return !extension__listed(config, &view) && !proc__listed(view.low, view.high);
 }
 
+/* False where a character device's name is none of an accelerator. */
+static __always_inline bool quick__device(struct dentry *dentry)
+{
+	struct dentry_view view;
+	u32 len = dentry->d_name.len;
+	const unsigned char *name = dentry->d_name.name;
+
+	if (!bpf_core_field_exists(dentry->d_shortname) || !len || len > EXTENSION_MAX ||
+	    (u64)name != (u64)dentry + bpf_core_field_offset(struct dentry, d_shortname))
+		return len && len <= EXTENSION_MAX;
+	quick__ending(&view, dentry, len);
+	return device__named(view.low, view.high, len);
+}
+
 /* True where no watched root is above this directory: known from an earlier walk. */
 static __always_inline bool quick__no_root(struct dentry *directory, u64 age)
 {
@@ -86,8 +100,10 @@ static __always_inline bool quick__is_unwatched(struct watch_config *config, str
 	struct watch_state *state;
 	u64 age;
 
-	if ((inode->i_mode & S_IFMT) != S_IFREG || (file->f_mode & FMODE_PATH))
+	if (file->f_mode & FMODE_PATH)
 		return true;
+	if ((inode->i_mode & S_IFMT) != S_IFREG)
+		return (inode->i_mode & S_IFMT) != S_IFCHR || !quick__device(dentry);
 	if (!quick__no_name(config, dentry))
 		return false;
 	if (!super__is_watched(config, super))

@@ -33,6 +33,7 @@ struct watch_config {
 	u64 supers[SUPERS_INLINE]; /* the first of picket_supers: compared without a lookup */
 	u64 endings[ENDINGS / 64]; /* bit set for the last two letters of each extension: most names need no lookup */
 	u64 files; /* bit set for the inode of each watched file, by file__bit */
+	u64 shed;  /* opens for reading of files that only an extension matched are counted, not told */
 };
 
 /* Written by the probes only. Apart from the configuration, so that neither side overwrites the other's. */
@@ -125,6 +126,13 @@ static __always_inline struct watch_config *watch__config(void)
 	u32 zero = 0;
 
 	return bpf_map_lookup_elem(&picket_config, &zero);
+}
+
+static __always_inline bool watch__sheds(void)
+{
+	struct watch_config *config = watch__config();
+
+	return config && config->shed;
 }
 
 static __always_inline struct watch_state *watch__state(void)
@@ -229,6 +237,22 @@ static __always_inline int dentry__view(struct dentry_view *view, struct dentry 
 	else
 		dentry__long_ending(view, name, len);
 	return 0;
+}
+
+#define NAME5(a, b, c, d, e) ((u64)(a) | (u64)(b) << 8 | (u64)(c) << 16 | (u64)(d) << 24 | (u64)(e) << 32)
+
+/* A name that drivers give to accelerators: nvidia…, renderD… (DRM), accel…, kfd (AMD). Of at most 16 bytes, which are given as the filter has them. */
+static __always_inline bool device__named(u64 low, u64 high, u32 len)
+{
+	u32 shift;
+	u64 first;
+
+	if (len < 3 || len > EXTENSION_MAX)
+		return false;
+	shift = (len > 8 ? EXTENSION_MAX - len : 8 - len) * 8 & 63;
+	first = len <= 8 ? high >> shift : shift ? low >> shift | high << (64 - shift) : low;
+	return (first & 0xffffffffffULL) == NAME5('n', 'v', 'i', 'd', 'i') || (first & 0xffffffffffULL) == NAME5('r', 'e', 'n', 'd', 'e') ||
+	       (first & 0xffffffffffULL) == NAME5('a', 'c', 'c', 'e', 'l') || first == NAME5('k', 'f', 'd', 0, 0);
 }
 
 /* The id of the watched root at or above a dentry, 0 without one. A global function of plain numbers, like each one here that is not

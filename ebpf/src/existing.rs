@@ -49,16 +49,23 @@ pub(crate) fn own_descriptors(objects: &mut Objects) -> Result<HashMap<u32, Inod
 
 /// Every process. Kernel threads have no executable and no arguments.
 pub(crate) fn processes(objects: &mut Objects, environment: &[String]) -> Result<Vec<Record>, SensorError> {
-    let bytes = read(objects, "iterate_processes")?;
     let own = own_pid_namespace();
+    let mut records = running(objects)?;
+    for record in &mut records {
+        complete(record, own, environment);
+    }
+    Ok(records)
+}
+
+/// Every process as the kernel knows it: without what stands in its own memory.
+pub(crate) fn running(objects: &mut Objects) -> Result<Vec<Record>, SensorError> {
+    let bytes = read(objects, "iterate_processes")?;
     let mut records = Vec::new();
     let mut rest = bytes.as_slice();
     while let Ok(len) = length(rest) {
         let (one, after) = rest.split_at(len);
         rest = after;
-        let Ok(mut record) = decode(one) else { continue };
-        complete(&mut record, own, environment);
-        records.push(record);
+        records.extend(decode(one));
     }
     Ok(records)
 }

@@ -134,7 +134,8 @@ pub(crate) const COUNTER_PRODUCED: u32 = 0;
 pub(crate) const COUNTER_DROPPED: u32 = 3;
 pub(crate) const COUNTER_MAP_FULL: u32 = 6;
 pub(crate) const COUNTER_LIMITED: u32 = 9;
-pub(crate) const COUNTER_ERROR: u32 = 12;
+pub(crate) const COUNTER_SHED: u32 = 12;
+pub(crate) const COUNTER_ERROR: u32 = 15;
 /// Names of the counters from [`COUNTER_ERROR`] on.
 pub(crate) const ERROR_NAMES: [&str; 11] =
     ["scratch", "arguments", "environment", "path", "file", "walk_depth", "name", "flow_owner", "action_target", "action_repeat", "packet"];
@@ -197,6 +198,7 @@ mod tests {
             ("COUNTER_DROPPED", COUNTER_DROPPED.into()),
             ("COUNTER_MAP_FULL", COUNTER_MAP_FULL.into()),
             ("COUNTER_LIMITED", COUNTER_LIMITED.into()),
+            ("COUNTER_SHED", COUNTER_SHED.into()),
             ("COUNTER_ERROR", COUNTER_ERROR.into()),
             ("COUNTERS", u64::from(COUNTER_ERROR) + ERROR_NAMES.len() as u64),
             ("EXTENSION_MAX", EXTENSION_MAX as u64),

@@ -3,7 +3,7 @@
 use aya::maps::{Array, Map, MapData, PerCpuArray};
 
 use crate::bpffs::PinDir;
-use crate::layout::{COUNTER_DROPPED, COUNTER_ERROR, COUNTER_LIMITED, COUNTER_MAP_FULL, COUNTER_PRODUCED, ERROR_NAMES};
+use crate::layout::{COUNTER_DROPPED, COUNTER_ERROR, COUNTER_LIMITED, COUNTER_MAP_FULL, COUNTER_PRODUCED, COUNTER_SHED, ERROR_NAMES};
 use crate::sensor::{Counters, SensorError};
 
 /// Reads all counters. `programs`: name and descriptor of each loaded program, for the runs that the kernel skipped.
@@ -14,6 +14,7 @@ pub(crate) fn read(counters: &PerCpuArray<MapData, u64>, consumed: &Array<MapDat
         let produced: u64 = per_cpu(counters, key(COUNTER_PRODUCED))?.iter().sum();
         let map_full: u64 = per_cpu(counters, key(COUNTER_MAP_FULL))?.iter().sum();
         let limited: u64 = per_cpu(counters, key(COUNTER_LIMITED))?.iter().sum();
+        let shed: u64 = per_cpu(counters, key(COUNTER_SHED))?.iter().sum();
         let dropped = per_cpu(counters, key(COUNTER_DROPPED))?;
         out.dropped_per_cpu.resize(dropped.len(), [0; 3]);
         for (cpu, count) in out.dropped_per_cpu.iter_mut().zip(&dropped) {
@@ -21,9 +22,13 @@ pub(crate) fn read(counters: &PerCpuArray<MapData, u64>, consumed: &Array<MapDat
                 *slot = *count;
             }
         }
-        for (array, value) in
-            [(&mut out.produced, produced), (&mut out.map_full, map_full), (&mut out.limited, limited), (&mut out.dropped, dropped.iter().sum())]
-        {
+        for (array, value) in [
+            (&mut out.produced, produced),
+            (&mut out.map_full, map_full),
+            (&mut out.limited, limited),
+            (&mut out.shed, shed),
+            (&mut out.dropped, dropped.iter().sum()),
+        ] {
             if let Some(slot) = array.get_mut(class) {
                 *slot = value;
             }
@@ -53,9 +58,8 @@ pub(crate) fn left_behind(pins: &PinDir) -> Option<Counters> {
 }
 
 /// Run time of all programs, where the kernel measures it.
-pub(crate) fn run_time_ns(programs: &[(String, i32)]) -> Option<u64> {
-    let on = std::fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled").ok()?;
-    if on.trim() != "1" {
+pub(crate) fn run_time_ns(programs: &[(String, i32)], asked: bool) -> Option<u64> {
+    if !asked && std::fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled").ok()?.trim() != "1" {
         return None;
     }
     Some(programs.iter().filter_map(|(_, fd)| program_number(*fd, "run_time_ns:")).sum())

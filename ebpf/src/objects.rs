@@ -146,7 +146,7 @@ pub(crate) struct Maps {
 /// Maps of the file object.
 pub(crate) struct WatchMaps {
     /// `struct watch_config`.
-    pub(crate) config: Array<MapData, [u64; 11]>,
+    pub(crate) config: Array<MapData, [u64; 12]>,
     /// `struct watch_state`.
     pub(crate) state: Array<MapData, [u32; 4]>,
     pub(crate) roots: HashMap<MapData, u64, u32>,

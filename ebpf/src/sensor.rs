@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use crate::objects::{Maps, Objects};
 use crate::record::Record;
 use crate::traffic::{NetworkConfig, Rounds};
 use crate::watches::{Watches, without_kernel_side};
-use crate::{existing, losses};
+use crate::{existing, losses, sys};
 
 /// What a sensor is loaded with.
 #[derive(Clone, Debug)]
@@ -34,6 +35,9 @@ pub struct SensorConfig {
     pub network: NetworkConfig,
     /// How often remembered descriptions are looked at for ends that no call showed (see `bpf/writers.h`): such an end is told so much later.
     pub sweep_interval: Duration,
+    /// The kernel measures how long the probes run: two clock reads a run of every program on the host. Where the right to ask for it is missing,
+    /// nothing is measured.
+    pub measure_run_time: bool,
     /// Folder in a bpf file system where the counters outlive a killed agent; `None` keeps nothing.
     pub pin_dir: Option<PathBuf>,
 }
@@ -47,6 +51,7 @@ impl Default for SensorConfig {
             environment: DEFAULT_ENVIRONMENT.map(String::from).to_vec(),
             network: NetworkConfig::default(),
             sweep_interval: Duration::from_millis(250),
+            measure_run_time: false,
             pin_dir: None,
         }
     }
@@ -111,6 +116,8 @@ pub struct Counters {
     pub map_full: [u64; 3],
     /// Records that one process caused beyond its share.
     pub limited: [u64; 3],
+    /// Records left out by [`Sensor::shed_reads`].
+    pub shed: [u64; 3],
     /// Failures by cause; only causes that happened.
     pub errors: Vec<(String, u64)>,
     /// `dropped`, for each possible CPU.
@@ -160,6 +167,8 @@ pub enum SensorError {
 
 /// The loaded probes and maps. Dropping it detaches them; [`Sensor::detach`] also removes the pinned counters.
 pub struct Sensor {
+    /// Keeps the kernel's measuring on.
+    run_time: Option<OwnedFd>,
     probes: Vec<ProbeState>,
     kernel: KernelSupport,
     environment: Vec<String>,
@@ -210,7 +219,12 @@ impl Sensor {
         let maps = objects.maps()?;
         let mut probes = attached.states.clone();
         probes.extend(iterators);
+        let run_time = config
+            .measure_run_time
+            .then(sys::measure_run_time)
+            .and_then(|measured| measured.inspect_err(|error| tracing::warn!(%error, "the run time of the probes is not measured")).ok());
         let mut sensor = Self {
+            run_time,
             probes,
             kernel,
             environment: config.environment.clone(),
@@ -280,6 +294,20 @@ impl Sensor {
             Some(maps) => self.watches.replace(watches, &mut self.objects, maps),
             None => without_kernel_side(watches),
         }
+    }
+
+    /// From now on, or no longer: opens for reading of files that only an extension matched are counted instead of told, and so are the bytes read
+    /// through them. What costs the least when there is too much of everything.
+    ///
+    /// # Errors
+    /// When the kernel cannot be told.
+    pub fn shed_reads(&mut self, shed: bool) -> Result<(), SensorError> {
+        let Some(watch) = &mut self.maps.watch else { return Ok(()) };
+        let failed = |error: aya::maps::MapError| SensorError::Map { what: "picket_config", reason: reason(&error) };
+        let mut config = watch.config.get(&0, 0).map_err(failed)?;
+        let [.., flag] = &mut config;
+        *flag = shed.into();
+        watch.config.set(0, config, 0).map_err(failed)
     }
 
     /// Hands out what is in the ring, at most `bytes_max` of it (one record more at most). Never waits and does no I/O; call it every
@@ -379,8 +407,17 @@ impl Sensor {
         existing::processes(&mut self.objects, &self.environment)
     }
 
+    /// Every process that exists now, as [`Sensor::processes`] gives it but without arguments and environment: no file is read for it, so that
+    /// whoever empties the ring can call it after a loss.
+    ///
+    /// # Errors
+    /// When the iterator cannot run.
+    pub fn running(&mut self) -> Result<Vec<Record>, SensorError> {
+        existing::running(&mut self.objects)
+    }
+
     /// Every established TCP socket, as [`crate::record::FlowOp::Existing`], of every network namespace, with the first process that
-    /// holds it; sockets that no process holds only of this namespace. Call once at start: later closes then know their owner.
+    /// holds it; sockets that no process holds only of this namespace. Called at start and after losses: later closes then know their owner.
     ///
     /// # Errors
     /// When the iterator cannot run.
@@ -388,10 +425,10 @@ impl Sensor {
         existing::flows(&mut self.objects)
     }
 
-    /// CPU time that the probes used, where `kernel.bpf_stats_enabled` is on.
+    /// CPU time that the probes used, where it is measured ([`SensorConfig::measure_run_time`], or `kernel.bpf_stats_enabled` is on).
     #[must_use]
     pub fn run_time_ns(&self) -> Option<u64> {
-        losses::run_time_ns(self.programs())
+        losses::run_time_ns(self.programs(), self.run_time.is_some())
     }
 
     fn programs(&self) -> &[(String, i32)] {
@@ -439,7 +476,7 @@ fn check(config: &SensorConfig) -> Result<(), SensorError> {
 }
 
 /// Sets the bit of an extension's last two letters in `struct watch_config`: a name with another ending needs no lookup.
-fn note_ending(config: &mut [u64; 11], extension: &[u8]) {
+fn note_ending(config: &mut [u64; 12], extension: &[u8]) {
     let (Some(last), Some(before)) = (extension.last(), extension.len().checked_sub(2).and_then(|at| extension.get(at))) else { return };
     let bit = (u32::from(before | 0x20) * 31 + u32::from(last | 0x20)) % 256;
     if let Some(word) = config.get_mut(6 + bit as usize / 64) {

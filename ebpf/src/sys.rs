@@ -1,4 +1,4 @@
-//! The one kernel interface that aya does not offer: an iterator over the elements of a map.
+//! The kernel interfaces that aya does not offer: an iterator over the elements of a map, and the run time of programs.
 
 use std::fs::File;
 use std::io;
@@ -6,7 +6,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_ITER_CREATE: libc::c_long = 33;
+const BPF_ENABLE_STATS: libc::c_long = 32;
 const BPF_TRACE_ITER: u32 = 28;
+const BPF_STATS_RUN_TIME: u32 = 0;
 
 /// `link_create` of `union bpf_attr` (`include/uapi/linux/bpf.h`), as far as an iterator needs it.
 #[repr(C)]
@@ -32,6 +34,17 @@ struct IterCreate {
 struct IterLinkInfo {
     map_fd: u32,
     padding: [u32; 3],
+}
+
+/// `enable_stats` of `union bpf_attr`.
+#[repr(C)]
+struct EnableStats {
+    kind: u32,
+}
+
+/// While this is open the kernel measures the run time of every program on the host. Takes `CAP_SYS_ADMIN`.
+pub(crate) fn measure_run_time() -> io::Result<OwnedFd> {
+    call(BPF_ENABLE_STATS, &EnableStats { kind: BPF_STATS_RUN_TIME })
 }
 
 /// A program of type `iter/bpf_map_elem`, bound to one map.
@@ -69,7 +82,7 @@ fn unsigned(fd: i32) -> io::Result<u32> {
 
 #[expect(unsafe_code, reason = "bpf(2) has no safe wrapper and aya passes no iterator information")]
 fn call<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
-    // SAFETY: the kernel reads `size_of::<T>()` bytes behind the pointer, which live until the call returns; for these two commands
+    // SAFETY: the kernel reads `size_of::<T>()` bytes behind the pointer, which live until the call returns; for these commands
     // it writes nothing back. Pointers inside point to values that the caller keeps alive.
     let fd = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
     match i32::try_from(fd) {

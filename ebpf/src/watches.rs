@@ -98,8 +98,8 @@ impl Watches {
     }
 
     /// `struct watch_config`, but for the extensions: the next epoch, whether files are watched and which, and the superblocks.
-    fn describe(&self, config: &mut [u64; 11]) {
-        let [first, count, one, two, three, four, .., bits] = config;
+    fn describe(&self, config: &mut [u64; 12]) {
+        let [first, count, one, two, three, four, .., bits, _] = config;
         *bits = self.held.iter().filter(|held| !held.directory).fold(0, |bits, held| bits | 1 << file_bit(held.inode.inode_ptr));
         let files = u64::from(self.held.iter().any(|held| !held.directory));
         *first = next_epoch(*first) | files << 32;

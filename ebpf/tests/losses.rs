@@ -139,6 +139,57 @@ fn one_end_is_one_report_with_all_bytes_whoever_saw_it() {
 }
 
 #[test]
+fn reads_that_only_an_extension_matched_are_counted_instead_of_told() {
+    let config = SensorConfig { extensions: vec![".shedtest".into()], ..quiet(None) };
+    let Some((_alone, mut sensor)) = load("reads_that_only_an_extension_matched_are_counted_instead_of_told", &config) else { return };
+    let (watched, other) = (tempfile::tempdir().expect("folder"), tempfile::tempdir().expect("folder"));
+    watch(&mut sensor, watched.path());
+    let paths = [watched.path().join("a.shedtest"), other.path().join("b.shedtest")];
+    let told = |sensor: &mut Sensor| {
+        drained(sensor);
+        let before = sensor.counters().expect("counters").shed[FILE];
+        for path in &paths {
+            std::fs::write(path, b"x").expect("writes");
+            std::fs::read(path).expect("reads");
+        }
+        let mut ops: Vec<(bool, FileOp)> = drained(sensor)
+            .iter()
+            .filter_map(|record| match &record.body {
+                // The bytes read come with a close or a sweep: not what this is about.
+                Body::File(file) if file.op != FileOp::Use => Some((file.watch_id == 1, file.op)),
+                _ => None,
+            })
+            .collect();
+        ops.sort_by_key(|(watched, _)| *watched);
+        (ops, sensor.counters().expect("counters").shed[FILE] - before)
+    };
+    let all = [FileOp::Open, FileOp::CloseWrite, FileOp::Open];
+    let of = |watched: bool, ops: &[FileOp]| ops.iter().map(|op| (watched, *op)).collect::<Vec<_>>();
+    let whole = [of(false, &all), of(true, &all)].concat();
+    assert_eq!(told(&mut sensor), (whole.clone(), 0));
+    sensor.shed_reads(true).expect("told");
+    assert_eq!(
+        told(&mut sensor),
+        ([of(false, &[FileOp::Open, FileOp::CloseWrite]), of(true, &all)].concat(), 1),
+        "writes, and what is watched, are still told"
+    );
+    watch(&mut sensor, watched.path());
+    assert_eq!(told(&mut sensor).1, 1, "a change of the watches changes nothing in that");
+    sensor.shed_reads(false).expect("told");
+    assert_eq!(told(&mut sensor), (whole, 0));
+}
+
+#[test]
+fn the_probes_run_time_is_measured_where_asked() {
+    let config = SensorConfig { measure_run_time: true, ..quiet(None) };
+    let Some((_alone, sensor)) = load("the_probes_run_time_is_measured_where_asked", &config) else { return };
+    let before = sensor.run_time_ns().expect("measured");
+    (0..1_000).for_each(|_| drop(std::fs::File::open("/proc/self/stat").expect("opens")));
+    let used = sensor.run_time_ns().expect("measured") - before;
+    assert!(used > 10_000, "a thousand opens took the probes {used} ns");
+}
+
+#[test]
 fn drain_stops_at_its_bound_and_says_that_there_is_more() {
     let Some((_alone, mut sensor)) = load("drain_stops_at_its_bound_and_says_that_there_is_more", &quiet(None)) else { return };
     let folder = tempfile::tempdir().expect("folder");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use picket_ebpf::record::{File, FileChange, FileMethods, FileOp, Record};
+use picket_ebpf::record::{Body, File, FileChange, FileMethods, FileOp, Record};
 use tempfile::TempDir;
 
 mod rig;
@@ -426,4 +426,55 @@ fn every_test_here_is_in_the_matrix_and_every_cell_of_it_here_exists() {
         assert!(tests.contains(name), "docs/visibility.md names {name}, which is no test here");
     }
     assert!(tests.len() > 20, "{tests:?}");
+}
+
+/// Nodes of `/dev/null`'s number under the names of accelerators: the sensor goes by name and type, and every host has that driver.
+#[test]
+fn an_accelerator_s_device_is_told_with_its_process_once() {
+    let Some(mut rig) = rig("an_accelerator_s_device_is_told_with_its_process_once") else { return };
+    // Where device nodes work: a temporary folder may be mounted without them.
+    let folder = tempfile::tempdir_in("/dev").expect("folder");
+    let names = ["nvidia0", "nvidia12", "nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "renderD128", "accel0", "kfd"];
+    let others = ["null", "nvid", "xnvidia0", "kf", "kfdx", "nvidia-of-seventeen"];
+    for name in names.iter().chain(&others) {
+        let made = Command::new("mknod").arg("-m").arg("666").arg(folder.path().join(name)).args(["c", "1", "3"]).status().expect("mknod");
+        if !made.success() {
+            return rig::skipped("an_accelerator_s_device_is_told_with_its_process_once", "no right to make device nodes");
+        }
+    }
+    std::fs::write(folder.path().join("nvidia99"), b"no device").expect("file");
+    rig.watch(&[]);
+    // Twice each, in a table of descriptors that has grown and in one that has not.
+    let script = "import os, sys
+def all():
+    for n in sorted(os.listdir('.')):
+        for _ in range(2):
+            os.close(os.open(n, os.O_RDONLY))
+all()
+if sys.argv[1] == 'many':
+    held = [os.open('/', os.O_RDONLY) for _ in range(300)]
+all()";
+    for many in ["few", "many"] {
+        rig.clear();
+        let child = Command::new("python3").args(["-c", script, many]).current_dir(folder.path()).spawn().expect("python");
+        let pid = child.id();
+        assert!(child.wait_with_output().expect("ends").status.success());
+        let records = rig.up_to_marker(folder.path());
+        let mut told: Vec<String> = records
+            .iter()
+            .filter(|record| record.task.pid == pid)
+            .filter_map(|record| match &record.body {
+                Body::File(file) if file.i_mode & 0o170_000 == 0o020_000 => Some((file.op, String::from_utf8_lossy(&file.path).into_owned())),
+                _ => None,
+            })
+            .map(|(op, path)| {
+                assert_eq!(op, FileOp::Open);
+                path.strip_prefix(&format!("{}/", folder.path().display())).expect("of this folder").to_owned()
+            })
+            .collect();
+        told.sort();
+        let mut wanted = names.map(str::to_owned).to_vec();
+        wanted.sort();
+        assert_eq!(told, wanted, "{many} descriptors");
+    }
 }

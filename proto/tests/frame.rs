@@ -27,6 +27,7 @@ fn small() -> Event {
             cpu: None,
             since: Timestamp(1),
             until: Timestamp(2),
+            healed: None,
             message: String::from("one event was lost"),
         }),
     }

@@ -259,4 +259,7 @@ fn the_disk_allowance_is_filled() {
     assert!(account.counted > 0, "the allowance was filled: {account:?}");
     assert_eq!(account.missing, account.counted, "{account:?}");
     assert_eq!(account.uncounted, 0, "the agent ran all the time: {account:?}");
+    // What files cannot fill: the reserve of processes and findings.
+    let processes = "SELECT count(*) FROM events WHERE loss_cause = 'spool_full' AND loss_class_uid = 1007";
+    assert_eq!(numbered.deployment.ctl.number(processes).unwrap(), 0, "no process was lost to files");
 }

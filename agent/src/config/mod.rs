@@ -127,8 +127,9 @@ pub(crate) struct SpoolConfig {
     pub(crate) bytes_max: u64,
     #[serde(deserialize_with = "values::segment_bytes")]
     pub(crate) segment_bytes: u64,
+    /// An eighth of `bytes_max` where it is not given.
     #[serde(deserialize_with = "values::reserve_bytes")]
-    pub(crate) reserve_bytes: u64,
+    pub(crate) reserve_bytes: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -140,6 +141,8 @@ pub(crate) struct BudgetConfig {
     /// Resident; more for as long as `over_seconds` sheds like too much CPU.
     #[serde(deserialize_with = "values::memory_bytes_max")]
     pub(crate) memory_bytes_max: u64,
+    /// The probes' own run time counts too. Measuring it costs each run of a probe two clock reads.
+    pub(crate) measure_probes: bool,
     /// How long the mean must be over before something is shed.
     #[serde(deserialize_with = "values::seconds")]
     pub(crate) over_seconds: u64,
@@ -251,13 +254,13 @@ impl Default for ProcessesConfig {
 
 impl Default for SpoolConfig {
     fn default() -> Self {
-        Self { bytes_max: 512 << 20, segment_bytes: 8 << 20, reserve_bytes: 4 << 20 }
+        Self { bytes_max: 512 << 20, segment_bytes: 8 << 20, reserve_bytes: None }
     }
 }
 
 impl Default for BudgetConfig {
     fn default() -> Self {
-        Self { cpu_percent: 2.0, memory_bytes_max: 128 << 20, over_seconds: 60 }
+        Self { cpu_percent: 2.0, memory_bytes_max: 128 << 20, measure_probes: true, over_seconds: 60 }
     }
 }
 
@@ -285,7 +288,7 @@ impl Config {
         if let Some(twice) = config.watch.iter().enumerate().find_map(|(at, watch)| config.watch.iter().skip(at + 1).find(|other| other.path == watch.path)) {
             return Err(invalid(format!("{} is watched twice", twice.path.display())));
         }
-        if config.spool.reserve_bytes >= config.spool.bytes_max / 2 {
+        if config.spool.reserve_bytes.is_some_and(|reserve| reserve >= config.spool.bytes_max / 2) {
             return Err(invalid("[spool] reserve_bytes must be less than half of bytes_max".to_owned()));
         }
         Ok(config)
@@ -294,7 +297,7 @@ impl Config {
     /// Where the spool is.
     pub(crate) fn spool(&self) -> picket_spool::SpoolConfig {
         let SpoolConfig { bytes_max, segment_bytes, reserve_bytes } = self.spool;
-        picket_spool::SpoolConfig { dir: self.state_dir.join("spool"), bytes_max, segment_bytes, reserve_bytes }
+        picket_spool::SpoolConfig { dir: self.state_dir.join("spool"), bytes_max, segment_bytes, reserve_bytes: reserve_bytes.unwrap_or(bytes_max / 8) }
     }
 
     /// Where the status can be asked.
@@ -307,6 +310,7 @@ impl Config {
         picket_ebpf::SensorConfig {
             ring_bytes: self.sensor.ring_bytes,
             own_pids: vec![std::process::id()],
+            measure_run_time: self.budget.measure_probes,
             extensions: self.extensions.model.iter().chain(&self.extensions.dataset).cloned().collect(),
             environment: self.sensor.environment.clone(),
             network: picket_ebpf::NetworkConfig {

@@ -100,8 +100,8 @@ pub(super) fn segment_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D
     within(from, 4 << 10..=64 << 20)
 }
 
-pub(super) fn reserve_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-    within(from, 4 << 10..=1 << 30)
+pub(super) fn reserve_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    within(from, 4 << 10..=1 << 30).map(Some)
 }
 
 pub(super) fn memory_bytes_max<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {

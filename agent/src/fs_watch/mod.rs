@@ -213,16 +213,32 @@ impl Worker {
         self.overflowed_at = Some(Instant::now());
         let now = wall_now();
         let message = "events of watched trees were lost because the kernel's inotify queue was full; the trees are compared with what was known".to_owned();
-        let loss =
-            SensorLoss { cause: LossCause::QueueFull, class: Some(EventClass::FileSystemActivity), count: None, cpu: None, since: now, until: now, message };
-        self.chunk.push(Numbered { event: crate::stdout::own_event(Activity::Loss(loss), now), produced: None });
+        let loss = SensorLoss {
+            cause: LossCause::QueueFull,
+            class: Some(EventClass::FileSystemActivity),
+            count: None,
+            cpu: None,
+            since: now,
+            until: now,
+            healed: None,
+            message,
+        };
+        self.chunk.push(Numbered::own(crate::stdout::own_event(Activity::Loss(loss), now)));
     }
 
     fn count(&self) {
         let count = self.dropped.swap(0, Ordering::Relaxed);
         let now = wall_now();
         let class = Some(EventClass::FileSystemActivity);
-        self.shared.ledger.add(Pending { cause: LossCause::QueueFull, class, count, produced: 0, since: Timestamp(now.0 - 1_000_000_000), until: now });
+        self.shared.ledger.add(Pending {
+            cause: LossCause::QueueFull,
+            class,
+            cpu: None,
+            count,
+            produced: 0,
+            since: Timestamp(now.0 - 1_000_000_000),
+            until: now,
+        });
     }
 
     fn changes(&mut self, changes: Vec<Change>, flags: EventFlags) {
@@ -246,7 +262,7 @@ impl Worker {
         }
         let flags = flags.union(EventFlags::NO_PROCESS);
         let event = Event { time: wall_now(), severity: Severity::Informational, flags, actor: None, activity: Activity::File(activity) };
-        self.chunk.push(Numbered { event, produced: None });
+        self.chunk.push(Numbered::own(event));
     }
 
     /// False where nobody takes the events any more.

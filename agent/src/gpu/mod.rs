@@ -137,7 +137,7 @@ impl Look {
                 self.told.remove(at);
             }
             self.told.push((device.clone(), Instant::now()));
-            chunk.push(Numbered { event: own_event(Activity::Gpu(Box::new(device.clone())), wall_now()), produced: None });
+            chunk.push(Numbered::own(own_event(Activity::Gpu(Box::new(device.clone())), wall_now())));
         }
         self.told.retain(|(told, _)| devices.iter().any(|device| device.uuid == told.uuid));
         self.sink.send(chunk)

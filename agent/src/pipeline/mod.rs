@@ -5,6 +5,7 @@ mod action_names;
 mod dns;
 mod file;
 mod flow;
+mod heal;
 mod process;
 mod socket;
 #[cfg(test)]
@@ -70,15 +71,23 @@ impl Shedding {
         self.0.store(level.min(Self::LEVEL_MAX), Ordering::Relaxed);
     }
 
-    /// 1: opens and uses of files that only an extension matched. 2: flows too.
+    /// 1: opens and uses of files that only an extension matched, most of which the kernel side leaves out already. 2: flows too.
     fn sheds(&self, record: &Record) -> bool {
         let level = self.level();
         match &record.body {
-            Body::File(file) => level >= 1 && matches!(file.op, FileOp::Open | FileOp::Use) && file.watch_id == 0,
+            Body::File(_) => level >= 1 && is_routine(record),
             Body::Flow(_) | Body::Dns(_) => level >= 2,
             _ => false,
         }
     }
+}
+
+const S_IFMT: u16 = 0o170_000;
+const S_IFCHR: u16 = 0o020_000;
+
+/// Opens and uses of files that only an extension matched: what is missed least. An accelerator's device is none.
+fn is_routine(record: &Record) -> bool {
+    matches!(&record.body, Body::File(file) if matches!(file.op, FileOp::Open | FileOp::Use) && file.watch_id == 0 && file.i_mode & S_IFMT != S_IFCHR)
 }
 
 /// The state of the conversion; one thread owns it.

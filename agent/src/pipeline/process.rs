@@ -156,6 +156,7 @@ fn forked(parent: Entry, created: picket_event::Timestamp) -> Entry {
     entry.job = parent.job;
     entry.container = parent.container;
     entry.partial = parent.partial;
+    entry.inherited = true;
     entry
 }
 

@@ -368,3 +368,58 @@ fn sums_ways_and_changes_of_a_file_become_its_event() {
         assert_eq!(event(FileOp::Change(change)), (kind, None, None, methods, false));
     }
 }
+
+fn listed(pid: u32, parent: u32, args: &[u8]) -> Record {
+    let mut record = exec(pid, parent, args, pid);
+    record.flags = RecordFlags::PREEXISTING;
+    record.time_boot_ns = 1_000_000_000;
+    if let Body::Exec(exec) = &mut record.body {
+        exec.exe_inode = 77;
+    }
+    record
+}
+
+fn gap(processes: bool, flows: bool) -> crate::healing::Gap {
+    let cause = picket_event::LossCause::RingFull;
+    crate::healing::Gap { cause, since: Timestamp(1), until: Timestamp(2), since_boot_ns: 100, processes, flows }
+}
+
+#[test]
+fn a_list_after_a_loss_fills_in_what_was_lost_and_nothing_else() {
+    let mut pipeline = pipeline("");
+    let known = listed(10, 1, b"bash\0known.sh\0");
+    pipeline.event(Record { flags: RecordFlags::default(), ..known.clone() });
+    pipeline.event(fork(10, 11));
+    pipeline.event(fork(10, 14));
+    // 11 ran another script, 12 and its child 13 were never seen, 14 ended; the children come first in the list.
+    let list = vec![listed(13, 12, b"python\0read.py\0"), listed(12, 10, b"sh\0-c\0all\0"), listed(11, 10, b"bash\0other.sh\0"), known];
+    let events = pipeline.heal(list.clone(), &gap(true, false));
+    let launched: Vec<&str> =
+        events.iter().filter(|event| matches!(event.activity, Activity::Process(_))).map(|event| process(event).1.cmd_line.as_str()).collect();
+    assert_eq!(launched, ["bash other.sh", "sh -c all", "python read.py"]);
+    assert!(events.iter().take(3).all(|event| event.flags.contains(EventFlags::PREEXISTING)));
+    let Some(Activity::Loss(loss)) = events.last().map(|event| &event.activity) else { panic!("{events:?}") };
+    assert_eq!((loss.count, loss.since, loss.until), (Some(0), Timestamp(1), Timestamp(2)));
+    assert!(loss.healed.is_some() && loss.message.ends_with("3 processes were unknown"), "{loss:?}");
+    let read = pipeline.event(Record { task: task(13, 12), ..file_record(13, 0, "/x.gguf", FileOp::Open) });
+    let reader = &read.actor.as_ref().unwrap().process;
+    assert_eq!(reader.cmd_line, "python read.py");
+    assert_eq!(reader.parent.as_ref().unwrap().cmd_line, "sh -c all");
+    assert!(!read.flags.contains(EventFlags::ACTOR_PARTIAL));
+    assert_eq!(pipeline.heal(list, &gap(true, false)).len(), 1, "nothing is unknown the second time");
+    // Gone with its grace period, without an exit.
+    pipeline.table.expire(u64::MAX / 2);
+    assert!(pipeline.table.get(key_of(&task(14, 10))).is_none() && pipeline.table.get(key_of(&task(13, 12))).is_some());
+}
+
+#[test]
+fn what_began_as_the_list_was_made_is_told_by_its_own_records() {
+    let mut pipeline = pipeline("");
+    let fresh = Record { time_boot_ns: 200, ..listed(15, 1, b"new\0") };
+    let kernel_thread = Record { body: Body::Exec(Box::default()), ..listed(16, 1, b"") };
+    let zombie = Record { task: Task { parent_pid: 99, ..task(17, 1) }, ..kernel_thread.clone() };
+    let kernel_thread = Record { task: Task { parent_pid: 2, ..task(16, 1) }, ..kernel_thread };
+    let events = pipeline.heal(vec![fresh, kernel_thread, zombie], &gap(true, true));
+    assert_eq!(events.iter().filter(|event| matches!(event.activity, Activity::Process(_))).count(), 1, "the kernel thread alone: {events:?}");
+    assert_eq!(events.iter().filter(|event| matches!(&event.activity, Activity::Loss(loss) if loss.healed.is_some())).count(), 2, "one a class");
+}

@@ -4,9 +4,10 @@ use std::sync::{
     mpsc::SyncSender,
 };
 
-use picket_event::{Event, LossCause};
+use picket_event::{Activity, Event, LossCause};
+use picket_spool::Priority;
 
-use super::{Pipeline, Shedding};
+use super::{Pipeline, Shedding, is_routine};
 use crate::{
     boot::{boot_now_ns, wall_now},
     loss::{LossLedger, Pending, RECORD_CLASSES},
@@ -22,6 +23,32 @@ pub(crate) struct Numbered {
     pub(crate) event: Event,
     /// Class of the record in the kernel's counters.
     pub(crate) produced: Option<usize>,
+    /// What goes first when the spool fills.
+    pub(crate) priority: Priority,
+}
+
+impl Numbered {
+    /// An event of the agent itself.
+    pub(crate) fn own(event: Event) -> Self {
+        let priority = priority_of(&event.activity);
+        Self { event, produced: None, priority }
+    }
+}
+
+/// Processes name everything else, and findings are what the rest is kept for.
+pub(crate) const fn priority_of(activity: &Activity) -> Priority {
+    match activity {
+        Activity::File(_) | Activity::Network(_) | Activity::Dns(_) | Activity::Gpu(_) => Priority::Normal,
+        Activity::Process(_)
+        | Activity::Memory(_)
+        | Activity::Module(_)
+        | Activity::KernelExtension(_)
+        | Activity::Kernel(_)
+        | Activity::Scan(_)
+        | Activity::Finding(_)
+        | Activity::Compliance(_) => Priority::High,
+        Activity::Loss(_) | Activity::Sensor(_) => Priority::Report,
+    }
 }
 
 pub(crate) type Chunk = Vec<Numbered>;
@@ -54,6 +81,13 @@ impl Worker {
     pub(crate) fn run(mut self) {
         while let Some(batch) = self.queue.recv() {
             self.pipeline.tick(boot_now_ns());
+            if let Some(gap) = &batch.heals {
+                let healed: Chunk = self.pipeline.heal(batch.records, gap).into_iter().map(Numbered::own).collect();
+                if !self.hand_on(healed) {
+                    return;
+                }
+                continue;
+            }
             let mut chunk = Vec::new();
             let mut shed = [0_u64; 3];
             let began = wall_now();
@@ -65,17 +99,19 @@ impl Worker {
                     }
                     continue;
                 }
+                let routine = is_routine(&record);
                 let event = self.pipeline.event(record);
                 if let Some(scans) = &self.scans {
                     scans.offer(&event);
                 }
-                chunk.push(Numbered { event, produced: batch.produced.then_some(class) });
+                let priority = if routine { Priority::Low } else { priority_of(&event.activity) };
+                chunk.push(Numbered { event, produced: batch.produced.then_some(class), priority });
                 if chunk.len() >= CHUNK_EVENTS_MAX && !self.hand_on(std::mem::take(&mut chunk)) {
                     return;
                 }
             }
             for (class, count) in RECORD_CLASSES.into_iter().zip(shed) {
-                self.ledger.add(Pending { cause: LossCause::Budget, class: Some(class), count, produced: count, since: began, until: wall_now() });
+                self.ledger.add(Pending { cause: LossCause::Budget, class: Some(class), cpu: None, count, produced: count, since: began, until: wall_now() });
             }
             if !chunk.is_empty() && !self.hand_on(chunk) {
                 return;

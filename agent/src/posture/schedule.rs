@@ -50,7 +50,7 @@ impl PostureWatch {
             while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
                 wait = every;
                 let outcomes = assess(Path::new("/"), &checks, &config.load().watch);
-                let chunk: Chunk = told.news(outcomes, Instant::now()).into_iter().map(|event| Numbered { event, produced: None }).collect();
+                let chunk: Chunk = told.news(outcomes, Instant::now()).into_iter().map(Numbered::own).collect();
                 if !sink.send(chunk) {
                     return;
                 }

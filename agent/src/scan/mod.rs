@@ -104,7 +104,7 @@ impl Intake {
 /// A file that will not be scanned although it changed is a gap like any other.
 fn lost(ledger: &LossLedger, count: u64) {
     let at = wall_now();
-    ledger.add(Loss { cause: LossCause::Scan, class: Some(EventClass::ScanActivity), count, produced: 0, since: at, until: at });
+    ledger.add(Loss { cause: LossCause::Scan, class: Some(EventClass::ScanActivity), cpu: None, count, produced: 0, since: at, until: at });
 }
 
 /// The running thread.

@@ -401,7 +401,7 @@ impl Scans {
     /// Waits for the spooler: findings are what all this is for.
     fn send(&mut self, events: Vec<Event>) {
         if !events.is_empty() {
-            self.deaf |= self.events.send(events.into_iter().map(|event| Numbered { event, produced: None }).collect()).is_err();
+            self.deaf |= self.events.send(events.into_iter().map(Numbered::own).collect()).is_err();
         }
     }
 }

@@ -270,7 +270,15 @@ impl<R: Reports> Session<'_, R> {
         if !range.reported {
             for loss in corrupt(&range, wall_now()) {
                 let count = loss.count.unwrap_or(0);
-                self.uplink.ledger.add(Pending { cause: loss.cause, class: loss.class, count, produced: 0, since: loss.since, until: loss.until });
+                self.uplink.ledger.add(Pending {
+                    cause: loss.cause,
+                    class: loss.class,
+                    cpu: loss.cpu,
+                    count,
+                    produced: 0,
+                    since: loss.since,
+                    until: loss.until,
+                });
             }
             if let Err(error) = self.uplink.spool.lost_reported(std::slice::from_ref(&range)) {
                 tracing::warn!(error = with_sources(&error), "a lost range may be told twice");
@@ -351,7 +359,7 @@ impl<R: Reports> Session<'_, R> {
         self.uplink.status.refused();
         for (class, count) in FRAME_CLASSES.into_iter().zip(counts) {
             let count = u64::from(count);
-            self.uplink.ledger.add(Pending { cause: LossCause::Refused, class, count, produced: 0, since: sent.since, until: sent.until });
+            self.uplink.ledger.add(Pending { cause: LossCause::Refused, class, cpu: None, count, produced: 0, since: sent.since, until: sent.until });
         }
     }
 

@@ -154,7 +154,15 @@ fn clip_process(process: &mut Process, flags: &mut EventFlags) {
         cut(value, ENVIRONMENT_VALUE_BYTES_MAX, EventFlags::TEXT_CUT, flags);
     }
     if let Some(container) = &mut process.container {
-        for text in [&mut container.uid, &mut container.name, &mut container.image, &mut container.runtime, &mut container.pod_uid] {
+        for text in [
+            &mut container.uid,
+            &mut container.name,
+            &mut container.image,
+            &mut container.runtime,
+            &mut container.pod_uid,
+            &mut container.pod_name,
+            &mut container.pod_namespace,
+        ] {
             name(text, flags);
         }
     }

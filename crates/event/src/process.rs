@@ -219,6 +219,12 @@ pub struct Container {
     pub runtime: String,
     /// Kubernetes pod uid, where there is one.
     pub pod_uid: String,
+    /// Its name, where the runtime's files tell it.
+    #[serde(default)]
+    pub pod_name: String,
+    /// Its namespace, likewise.
+    #[serde(default)]
+    pub pod_namespace: String,
 }
 
 /// The training or batch job a process belongs to.

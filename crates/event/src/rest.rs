@@ -49,6 +49,8 @@ pub struct Rest<'a> {
     pub(crate) app: Option<AppProtocol>,
     #[serde(rename = "c", skip_serializing_if = "Option::is_none")]
     pub(crate) cpu: Option<u32>,
+    #[serde(rename = "h", skip_serializing_if = "Option::is_none")]
+    pub(crate) healed: Option<Timestamp>,
     /// The whole body of a class that is rare enough to repeat what its columns say.
     #[serde(rename = "b", skip_serializing_if = "Option::is_none")]
     pub(crate) body: Option<Box<Body<'a>>>,
@@ -137,7 +139,7 @@ impl<'a> Rest<'a> {
                 rest.duration_below_ms = u32::try_from(activity.duration_ns % 1_000_000).unwrap_or_default();
                 rest.app = activity.app;
             }
-            Activity::Loss(loss) => rest.cpu = loss.cpu,
+            Activity::Loss(loss) => (rest.cpu, rest.healed) = (loss.cpu, loss.healed),
             Activity::Sensor(state) => rest.report = Some(Cow::Borrowed(&state.report)),
             Activity::Memory(body) => rest.body = Some(Box::new(Body::Memory(Cow::Borrowed(body)))),
             Activity::Module(body) => rest.body = Some(Box::new(Body::Module(Cow::Borrowed(body)))),
@@ -214,6 +216,9 @@ pub(crate) struct ProcessRest<'a> {
     /// Image, runtime, pod, where the other parts have columns.
     #[serde(rename = "K", skip_serializing_if = "Option::is_none")]
     container_rest: Option<(Cow<'a, str>, Cow<'a, str>, Cow<'a, str>)>,
+    /// Name and namespace of the pod.
+    #[serde(rename = "O", skip_serializing_if = "Option::is_none")]
+    pod: Option<(Cow<'a, str>, Cow<'a, str>)>,
     #[serde(rename = "J", skip_serializing_if = "Option::is_none")]
     job: Option<Cow<'a, [Job]>>,
     #[serde(rename = "S", skip_serializing_if = "Option::is_none")]
@@ -261,6 +266,7 @@ impl<'a> ProcessRest<'a> {
             && self.role.is_none()
             && self.container.is_none()
             && self.container_rest.is_none()
+            && self.pod.is_none()
             && self.job.is_none()
             && self.job_step.is_none()
             && self.parent.is_none()
@@ -298,6 +304,11 @@ impl<'a> ProcessRest<'a> {
             .as_ref()
             .filter(|container| !(container.image.is_empty() && container.runtime.is_empty() && container.pod_uid.is_empty()))
             .map(|container| (Cow::Borrowed(&*container.image), Cow::Borrowed(&*container.runtime), Cow::Borrowed(&*container.pod_uid)));
+        rest.pod = process
+            .container
+            .as_ref()
+            .filter(|container| !(container.pod_name.is_empty() && container.pod_namespace.is_empty()))
+            .map(|container| (Cow::Borrowed(&*container.pod_name), Cow::Borrowed(&*container.pod_namespace)));
         rest
     }
 
@@ -344,6 +355,10 @@ impl<'a> ProcessRest<'a> {
             container.image = image.into_owned();
             container.runtime = runtime.into_owned();
             container.pod_uid = pod_uid.into_owned();
+        }
+        if let (Some((name, namespace)), Some(container)) = (self.pod, &mut process.container) {
+            container.pod_name = name.into_owned();
+            container.pod_namespace = namespace.into_owned();
         }
         if let Some(job) = &mut process.job {
             set_text(&mut job.step, self.job_step);

@@ -13,12 +13,14 @@ pub struct SensorLoss {
     pub class: Option<EventClass>,
     /// How many; `None` where nobody could count (the sensor did not run).
     pub count: Option<u64>,
-    /// The CPU whose records were lost, where they are counted by CPU.
+    /// The CPU that made the lost records, where they are counted by CPU. The kernel's buffer is one for all CPUs: this tells who found it full.
     pub cpu: Option<u32>,
     /// First moment at which something may be missing.
     pub since: Timestamp,
     /// Last one.
     pub until: Timestamp,
+    /// When the sensor read again from the kernel what these losses had left unknown to it: the processes and flows that were there then.
+    pub healed: Option<Timestamp>,
     /// One sentence for the analyst.
     pub message: String,
 }

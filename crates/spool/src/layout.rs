@@ -2,7 +2,7 @@
 //!
 //! Segment: `PKSEGM` · layout version · 0 · first sequence (8) · crc32 of these 16 (4), then frames.
 //! Frame: `PKFR` · crc32 of the rest of the header and the checkpoint (4) · payload length (4) · payload crc32 (4) · first sequence (8) ·
-//! events (4) · first and last event time (8, 8) · acknowledged sequence when written (8) · events by class (8 × 4) · priority (1) ·
+//! events (4) · first and last event time (8, 8) · acknowledged sequence when written (8) · events by class (8 × 4) · priority (1: 0 normal, 1 report, 2 low, 3 high) ·
 //! 0 · checkpoint length (2) · checkpoint · payload.
 
 /// Version of the layout on disk.
@@ -14,6 +14,44 @@ pub(crate) const SEGMENT_MAGIC: &[u8; 6] = b"PKSEGM";
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 20;
 pub(crate) const FRAME_MAGIC: &[u8; 4] = b"PKFR";
 pub(crate) const FRAME_HEADER_BYTES: usize = 88;
+
+/// What may use which part of the allowance, least first: see [`crate::SpoolConfig::reserve_bytes`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Refused first.
+    Low,
+    /// Everything usual.
+    #[default]
+    Normal,
+    /// May use the reserve but for its last eighth.
+    High,
+    /// What tells of losses: may use everything.
+    Report,
+}
+
+impl Priority {
+    /// Least first.
+    pub const ALL: [Self; 4] = [Self::Low, Self::Normal, Self::High, Self::Report];
+
+    const fn code(self) -> u8 {
+        match self {
+            Self::Normal => 0,
+            Self::Report => 1,
+            Self::Low => 2,
+            Self::High => 3,
+        }
+    }
+
+    /// A code of a later version counts as the usual.
+    const fn of(code: u8) -> Self {
+        match code {
+            1 => Self::Report,
+            2 => Self::Low,
+            3 => Self::High,
+            _ => Self::Normal,
+        }
+    }
+}
 
 /// What a frame says of itself. Its own checksum covers it, so that a frame with a broken payload can still be counted as lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,8 +68,8 @@ pub struct FrameHeader {
     pub acked: u64,
     /// Events by class.
     pub class_counts: [u32; CLASSES],
-    /// Written into the reserved room.
-    pub priority: bool,
+    /// What it was allowed to use.
+    pub priority: Priority,
     /// The caller's own bytes.
     pub checkpoint: Vec<u8>,
     pub(crate) payload_len: u32,
@@ -64,7 +102,7 @@ impl FrameHeader {
         for count in self.class_counts {
             out.extend_from_slice(&count.to_le_bytes());
         }
-        out.extend_from_slice(&[u8::from(self.priority), 0]);
+        out.extend_from_slice(&[self.priority.code(), 0]);
         // The checkpoint is at most CHECKPOINT_BYTES_MAX, checked by `append`.
         out.extend_from_slice(&u16::try_from(self.checkpoint.len()).unwrap_or(u16::MAX).to_le_bytes());
         out.extend_from_slice(&self.checkpoint);
@@ -89,7 +127,7 @@ impl FrameHeader {
             *count = at.u32()?;
         }
         let [priority, _] = at.array::<2>()?;
-        header.priority = priority != 0;
+        header.priority = Priority::of(priority);
         let checkpoint = usize::from(u16::from_le_bytes(at.array()?));
         header.checkpoint = at.take(checkpoint)?.to_vec();
         let plausible = crc32fast::hash(bytes.get(8..header.len())?) == crc && header.first_seq > 0 && header.count > 0;

@@ -5,8 +5,8 @@
 //! crash too. Acknowledged segments are deleted whole.
 //!
 //! Constraints, in numbers: one frame is at most [`FRAME_BYTES_MAX`] (2 MiB) and [`FRAME_EVENTS_MAX`] events; the folder never holds
-//! more than `bytes_max` plus one header; the last `reserve_bytes` of that are kept for priority frames (loss reports, findings), so that a
-//! full spool can still say that it is full; memory is an index entry a segment (about 64 bytes an 8 MiB file). Files are 0600, the folder
+//! more than `bytes_max` plus one header; the last `reserve_bytes` of that are kept for frames of high priority, and the last eighth of these
+//! for reports, so that a full spool can still say that it is full; memory is an index entry a segment (about 64 bytes an 8 MiB file). Files are 0600, the folder
 //! 0700; a lock file keeps a second agent out.
 //!
 //! Crash behaviour: a torn tail is cut off; a frame in the middle that fails its checksum is reported as a lost range and skipped, the
@@ -39,7 +39,7 @@ mod recovery;
 mod spool;
 
 pub use error::SpoolError;
-pub use layout::{CLASSES, FrameHeader, LAYOUT_VERSION};
+pub use layout::{CLASSES, FrameHeader, LAYOUT_VERSION, Priority};
 pub use reader::{Reader, Stored, StoredFrame};
 pub use recovery::{LostRange, Recovery};
 pub use spool::{NewFrame, Spool, SpoolConfig, SpoolState};

@@ -10,7 +10,7 @@ use std::{
 use uuid::Uuid;
 
 use crate::{
-    CHECKPOINT_BYTES_MAX, FRAME_BYTES_MAX, FRAME_EVENTS_MAX, FrameHeader, LostRange, Reader, Recovery, SpoolError, folder,
+    CHECKPOINT_BYTES_MAX, FRAME_BYTES_MAX, FRAME_EVENTS_MAX, FrameHeader, LostRange, Priority, Reader, Recovery, SpoolError, folder,
     layout::{CLASSES, SEGMENT_HEADER_BYTES, encode_segment_header},
     meta::{self, Meta},
     recovery,
@@ -25,15 +25,29 @@ pub struct SpoolConfig {
     pub bytes_max: u64,
     /// A segment is closed at this size; at most an eighth of `bytes_max` is used.
     pub segment_bytes: u64,
-    /// The part of `bytes_max` that only priority frames may use.
+    /// The part of `bytes_max` that only [`Priority::High`] and [`Priority::Report`] may use, its last eighth only the latter; frames of
+    /// [`Priority::Low`] leave as much again free. At most a quarter of `bytes_max` is used.
     pub reserve_bytes: u64,
 }
 
 impl SpoolConfig {
-    /// 512 MiB in segments of 8 MiB, 4 MiB of it reserved: at 100 bytes an event about five million events.
+    /// 512 MiB in segments of 8 MiB, an eighth of it reserved: at 100 bytes an event about five million events.
     #[must_use]
     pub fn new(dir: PathBuf) -> Self {
-        Self { dir, bytes_max: 512 << 20, segment_bytes: 8 << 20, reserve_bytes: 4 << 20 }
+        Self { dir, bytes_max: 512 << 20, segment_bytes: 8 << 20, reserve_bytes: 64 << 20 }
+    }
+}
+
+impl SpoolConfig {
+    /// What frames of this priority may fill.
+    fn limit_bytes(&self, priority: Priority) -> u64 {
+        let free = match priority {
+            Priority::Low => self.reserve_bytes * 2,
+            Priority::Normal => self.reserve_bytes,
+            Priority::High => self.reserve_bytes / 8,
+            Priority::Report => 0,
+        };
+        self.bytes_max.saturating_sub(free)
     }
 }
 
@@ -48,8 +62,8 @@ pub struct NewFrame<'a> {
     pub time_last_ns: i64,
     /// Events by class.
     pub class_counts: [u32; CLASSES],
-    /// May use the reserved room.
-    pub priority: bool,
+    /// How much of the allowance it may use.
+    pub priority: Priority,
     /// The caller's own bytes; those of the last whole frame come back after a crash.
     pub checkpoint: &'a [u8],
     /// What is sent.
@@ -97,6 +111,12 @@ pub(crate) struct Index {
     pub(crate) segments: VecDeque<Segment>,
     pub(crate) synced: u64,
     pub(crate) next_seq: u64,
+}
+
+impl Index {
+    fn used_bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
 }
 
 #[derive(Default)]
@@ -197,13 +217,11 @@ impl Spool {
         Ok(first_seq - index.meta.base)
     }
 
-    fn make_room(&self, writer: &mut Writer, bytes: u64, priority: bool) -> Result<(), SpoolError> {
-        let config = &self.inner.config;
-        let limit_bytes = if priority { config.bytes_max } else { config.bytes_max - config.reserve_bytes };
+    fn make_room(&self, writer: &mut Writer, bytes: u64, priority: Priority) -> Result<(), SpoolError> {
+        let limit_bytes = self.inner.config.limit_bytes(priority);
         // A new segment's header comes on top.
         let bytes = bytes + SEGMENT_HEADER_BYTES as u64;
-        let used = |index: &Index| index.segments.iter().map(|segment| segment.bytes).sum::<u64>();
-        let mut used_bytes = used(&self.inner.index());
+        let mut used_bytes = self.inner.index().used_bytes();
         if used_bytes + bytes > limit_bytes {
             let retire = {
                 let index = self.inner.index();
@@ -214,7 +232,7 @@ impl Spool {
                 writer.file = None;
                 writer.offset = 0;
                 self.delete_acked(true)?;
-                used_bytes = used(&self.inner.index());
+                used_bytes = self.inner.index().used_bytes();
             }
         }
         if used_bytes + bytes > limit_bytes { Err(SpoolError::Full { used_bytes, limit_bytes }) } else { Ok(()) }
@@ -373,6 +391,14 @@ impl Spool {
         Reader::new(Arc::clone(&self.inner))
     }
 
+    /// Bytes that frames of this priority may still fill; all of it where everything is acknowledged.
+    #[must_use]
+    pub fn room_bytes(&self, priority: Priority) -> u64 {
+        let index = self.inner.index();
+        let used_bytes = if index.meta.acked + 1 == index.next_seq { 0 } else { index.used_bytes() };
+        self.inner.config.limit_bytes(priority).saturating_sub(used_bytes)
+    }
+
     /// What it holds.
     #[must_use]
     pub fn state(&self) -> SpoolState {
@@ -385,7 +411,7 @@ impl Spool {
             last_seq: last.saturating_sub(base),
             synced_seq: index.synced.saturating_sub(base),
             acked_seq: acked.saturating_sub(base),
-            bytes: index.segments.iter().map(|segment| segment.bytes).sum(),
+            bytes: index.used_bytes(),
             bytes_max: self.inner.config.bytes_max,
         }
     }

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use picket_spool::{NewFrame, Recovery, Spool, SpoolConfig, SpoolError, Stored};
+use picket_spool::{NewFrame, Priority, Recovery, Spool, SpoolConfig, SpoolError, Stored};
 
 fn config(dir: &Path) -> SpoolConfig {
     SpoolConfig { dir: dir.join("spool"), bytes_max: 1 << 20, segment_bytes: 64 << 10, reserve_bytes: 64 << 10 }
@@ -77,13 +77,37 @@ fn full_refuses_the_new_frame_and_keeps_room_for_priority() {
     };
     assert!(matches!(refused, SpoolError::Full { .. }), "{refused}");
     assert!(stored >= 90, "{stored} frames of 10 kB in 1 MiB");
-    let first = spool.append(&NewFrame { priority: true, ..frame(b"the spool is full") }).unwrap();
+    let first = spool.append(&NewFrame { priority: Priority::Report, ..frame(b"the spool is full") }).unwrap();
     assert_eq!(first, stored * 10 + 1, "the refused frame used no number");
     spool.sync().unwrap();
     assert!(spool.state().bytes <= 1 << 20);
     // Room comes back with acknowledgements.
     spool.ack(stored * 10).unwrap();
     spool.append(&frame(&payload)).unwrap();
+}
+
+#[test]
+fn each_priority_is_refused_before_the_one_above_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = SpoolConfig { reserve_bytes: 128 << 10, ..config(folder.path()) };
+    let (spool, _) = Spool::open(config).unwrap();
+    let payload = vec![7; 1_000];
+    let mut fill = |priority| {
+        assert!(spool.room_bytes(priority) > 0, "{priority:?} has room of its own");
+        while spool.append(&NewFrame { priority, ..frame(&payload) }).is_ok() {}
+        assert!(spool.room_bytes(priority) < 1_200, "{priority:?} used its room");
+        spool.state().bytes
+    };
+    let filled = [Priority::Low, Priority::Normal, Priority::High, Priority::Report].map(&mut fill);
+    let limits = [768 << 10, 896 << 10, 1_008 << 10, 1 << 20];
+    for (filled, limit) in filled.into_iter().zip(limits) {
+        assert!((limit - 1_200..=limit).contains(&filled), "{filled} of {limit}");
+    }
+    // Everything acknowledged: the open segment goes with the next frame.
+    spool.sync().unwrap();
+    spool.ack(spool.state().last_seq).unwrap();
+    assert_eq!(spool.room_bytes(Priority::Low), 768 << 10);
+    spool.append(&NewFrame { priority: Priority::Low, ..frame(&payload) }).unwrap();
 }
 
 #[test]

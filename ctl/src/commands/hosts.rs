@@ -120,6 +120,11 @@ fn print_one(host: &HostView, output: &Output) -> Result<(), CtlError> {
             output.block(&watches(report).render(output))?;
         }
     }
+    let gpus = host.heartbeat.as_ref().map(|beat| beat.gpus.as_slice()).unwrap_or_default();
+    if !gpus.is_empty() {
+        output.line("")?;
+        output.block(&gpu_grid(gpus).render(output))?;
+    }
     let losses = host.heartbeat.as_ref().map(|beat| beat.losses.as_slice()).unwrap_or_default();
     if !losses.is_empty() {
         let mut grid = Grid::new(&["LOST BECAUSE OF", "CLASS", "EVENTS"]);
@@ -130,6 +135,27 @@ fn print_one(host: &HostView, output: &Output) -> Result<(), CtlError> {
         output.block(&grid.render(output))?;
     }
     Ok(())
+}
+
+fn gpu_grid(gpus: &[v1::GpuState]) -> Grid {
+    let mut grid = Grid::new(&["GPU", "NAME", "UUID", "MEMORY", "BUSY", "MIG", "PROCESSES"]);
+    for gpu in gpus {
+        let mig = match (gpu.mig_enabled, gpu.mig_devices.len()) {
+            (Some(true), instances) => format!("{instances} instances"),
+            (Some(false), _) => "off".to_owned(),
+            (None, _) => String::new(),
+        };
+        grid.row([
+            gpu.index.to_string(),
+            gpu.name.clone(),
+            gpu.uuid.clone(),
+            format!("{} of {}", bytes(gpu.memory_used_bytes), bytes(gpu.memory_total_bytes)),
+            gpu.utilization_percent.map(|percent| format!("{percent}%")).unwrap_or_default(),
+            mig,
+            gpu.processes.iter().map(|process| process.pid.to_string()).collect::<Vec<_>>().join(" "),
+        ]);
+    }
+    grid
 }
 
 fn class(uid: u32) -> String {
@@ -155,6 +181,10 @@ fn facts(host: &HostView) -> String {
     }
     if let Some(beat) = &host.heartbeat {
         facts.push(("load", format!("{:.1}% of a CPU, {} memory, up {} s", beat.cpu_percent, bytes(beat.rss_bytes), beat.uptime_s)));
+        if beat.shedding_level > 0 {
+            let shed = if beat.shedding_level == 1 { "reads of files that no watch names" } else { "reads of files that no watch names, flows and DNS" };
+            facts.push(("shedding", format!("{shed}, to stay inside the budget")));
+        }
         facts.push(("spool", format!("{} events in {} of {}", beat.spool_events, bytes(beat.spool_bytes), bytes(beat.spool_bytes_max))));
     }
     if let Some(report) = capabilities(host) {

@@ -120,6 +120,8 @@ impl TryFrom<v1::Container> for model::Container {
             image: name(container.image, "process.container.image")?,
             runtime: name(container.runtime, "process.container.runtime")?,
             pod_uid: name(container.pod_uid, "process.container.pod_uid")?,
+            pod_name: name(container.pod_name, "process.container.pod_name")?,
+            pod_namespace: name(container.pod_namespace, "process.container.pod_namespace")?,
         })
     }
 }
@@ -243,6 +245,7 @@ impl TryFrom<v1::SensorLoss> for model::SensorLoss {
             cpu: loss.cpu,
             since: model::Timestamp(loss.since_ns),
             until: model::Timestamp(loss.until_ns),
+            healed: loss.healed_ns.map(model::Timestamp),
             message: text(loss.message, MESSAGE_BYTES_MAX, "loss.message")?,
         })
     }

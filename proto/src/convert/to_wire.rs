@@ -77,7 +77,15 @@ impl From<model::Namespaces> for v1::Namespaces {
 
 impl From<model::Container> for v1::Container {
     fn from(container: model::Container) -> Self {
-        Self { uid: container.uid, name: container.name, image: container.image, runtime: container.runtime, pod_uid: container.pod_uid }
+        Self {
+            uid: container.uid,
+            name: container.name,
+            image: container.image,
+            runtime: container.runtime,
+            pod_uid: container.pod_uid,
+            pod_name: container.pod_name,
+            pod_namespace: container.pod_namespace,
+        }
     }
 }
 
@@ -171,6 +179,7 @@ impl From<model::SensorLoss> for v1::SensorLoss {
             until_ns: loss.until.0,
             message: loss.message,
             cpu: loss.cpu,
+            healed_ns: loss.healed.map(|time| time.0),
         }
     }
 }

@@ -29,6 +29,7 @@ pub(super) fn check_hello(hello: &Hello) -> Result<(), TooLarge> {
 pub(super) fn check_heartbeat(heartbeat: &Heartbeat) -> Result<(), TooLarge> {
     bytes(heartbeat)?;
     list(heartbeat.losses.len())?;
+    list(heartbeat.gpus.len())?;
     report(heartbeat.capabilities.as_ref())
 }
 

@@ -138,6 +138,8 @@ fn docker(folder: &dyn Folder, places: &Places, container: &mut Container) -> bo
         // cri-dockerd
         container.pod_uid = text(&config, "/Config/Labels/io.kubernetes.pod.uid");
     }
+    container.pod_name = text(&config, "/Config/Labels/io.kubernetes.pod.name");
+    container.pod_namespace = text(&config, "/Config/Labels/io.kubernetes.pod.namespace");
     true
 }
 
@@ -148,11 +150,13 @@ fn containerd(folder: &dyn Folder, tasks: &[String], container: &mut Container) 
     annotations(&bundle, container)
 }
 
-/// Names of the annotations: container, image, pod uid.
+/// Names of the annotations: container, image; uid, name and namespace of the pod.
 const NAME: [&str; 5] =
     ["io.kubernetes.cri.container-name", "io.kubernetes.container.name", "io.kubernetes.cri-o.ContainerName", "nerdctl/name", "io.podman.annotations.name"];
 const IMAGE: [&str; 4] = ["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName", "nerdctl/image", "io.podman.annotations.image"];
 const POD: [&str; 2] = ["io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid"];
+const POD_NAME: [&str; 2] = ["io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"];
+const POD_NAMESPACE: [&str; 2] = ["io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"];
 
 fn annotations(bundle: &Value, container: &mut Container) -> bool {
     let annotation = |name: &str| bundle.get("annotations").and_then(|all| all.get(name)).and_then(Value::as_str);
@@ -162,6 +166,8 @@ fn annotations(bundle: &Value, container: &mut Container) -> bool {
     if container.pod_uid.is_empty() {
         container.pod_uid = first(&POD);
     }
+    container.pod_name = first(&POD_NAME);
+    container.pod_namespace = first(&POD_NAMESPACE);
     // The pause container of a pod has no name of its own.
     if container.name.is_empty()
         && ["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"].into_iter().find_map(annotation) == Some("sandbox")
@@ -343,6 +349,27 @@ mod tests {
         assert_eq!(told("podman", ID, &vfs), is("box", "docker.io/library/alpine:3", "podman", ""));
         let volatile = [("var/lib/containers/storage/overlay-containers/volatile-containers.json", list)];
         assert_eq!(told("podman", ID, &volatile), is("box", "docker.io/library/alpine:3", "podman", ""), "podman run --rm");
+    }
+
+    #[test]
+    fn a_pod_has_its_name_and_namespace() {
+        let bundle = "run/containerd/io.containerd.runtime.v2.task/k8s.io/ID/config.json";
+        let containerd = r#"{"annotations":{"io.kubernetes.cri.container-name":"web","io.kubernetes.cri.sandbox-name":"llama-0","io.kubernetes.cri.sandbox-namespace":"training"}}"#;
+        let cri_o = r#"{"annotations":{"io.kubernetes.container.name":"web","io.kubernetes.pod.name":"llama-0","io.kubernetes.pod.namespace":"training"}}"#;
+        let docker = r#"{"Name":"/web","Config":{"Labels":{"io.kubernetes.pod.name":"llama-0","io.kubernetes.pod.namespace":"training"}}}"#;
+        let files = [
+            ("containerd", bundle, containerd),
+            ("cri-o", "run/containers/storage/overlay-containers/ID/userdata/config.json", cri_o),
+            ("docker", "var/lib/docker/containers/ID/config.v2.json", docker),
+        ];
+        for (runtime, path, content) in files {
+            let root = tempfile::tempdir().unwrap();
+            write(root.path(), path, content);
+            let Answer::Named(container) = Runtimes::new(root.path().to_path_buf()).look_up(&found(runtime, ID, Owner::Root)) else {
+                panic!("{runtime} is not named")
+            };
+            assert_eq!([container.pod_name.as_str(), &container.pod_namespace], ["llama-0", "training"], "{runtime}");
+        }
     }
 
     #[test]

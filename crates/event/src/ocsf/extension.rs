@@ -2,7 +2,7 @@
 
 use crate::{
     Access, Activity, Completeness, DetectionFinding, Event, EventFlags, ExeFlags, File, FileSystemActivity, Job, KernelActivity, KernelExtensionActivity,
-    Process, ProcessActivityKind, Protection, SensorLoss, SpoolUid,
+    Process, ProcessActivityKind, Protection, SensorLoss, SpoolUid, Timestamp,
 };
 
 use super::{
@@ -33,9 +33,11 @@ pub const EXTENSION: &[(&str, &str)] = &[
     ("actor.namespaces.net", "Inode number of its network namespace."),
     ("actor.namespaces.user", "Inode number of its user namespace."),
     ("actor.pod_uid", "The pod's id where it is no UUID (a static pod's hash)."),
+    ("actor.pod_name", "The Kubernetes pod's name, where the container runtime's files tell it."),
+    ("actor.pod_namespace", "Its namespace."),
     (
         "process",
-        "All of the above (`exec_tree_id`, `process_role`, `job`, `capabilities`, `cgroup`, `namespaces`, `pod_uid`, `exe_flags`) of the process that was launched, ended, reached for or changed.",
+        "All of the above (`exec_tree_id`, `process_role`, `job`, `capabilities`, `cgroup`, `namespaces`, `pod_uid`, `pod_name`, `pod_namespace`, `exe_flags`) of the process that was launched, ended, reached for or changed.",
     ),
     (
         "actor.exe_flags",
@@ -85,7 +87,8 @@ pub const EXTENSION: &[(&str, &str)] = &[
         "gpu",
         "A GPU: `uuid`, `name`, `index`, `driver_version`, `memory_used_bytes`, `memory_total_bytes`, `utilization_percent`, `mig_enabled`, `mig_devices`, and `processes` (`pid`, `uid`, `memory_bytes`).",
     ),
-    ("loss.cpu", "The CPU whose records were lost, where losses are counted by CPU."),
+    ("loss.cpu", "The CPU that made the lost records, where losses are counted by CPU."),
+    ("loss.healed_time", "When the sensor read again from the kernel which processes and flows these losses had left unknown to it (ms since the Unix epoch)."),
     ("loss.count", "How many were lost; absent where nobody could count."),
     ("report", "The sensor's own words: its capability report, or why it stopped."),
 ];
@@ -257,6 +260,10 @@ fn process(process: &Process) -> Object {
         json_nonzero(&mut namespaces, name, inode);
     }
     json.put_object("namespaces", namespaces);
+    if let Some(container) = &process.container {
+        json.put_text("pod_name", &container.pod_name);
+        json.put_text("pod_namespace", &container.pod_namespace);
+    }
     json.put_some(
         "pod_uid",
         process.container.as_ref().filter(|container| !container.pod_uid.is_empty() && pod_uuid(container).is_none()).map(|container| &*container.pod_uid),
@@ -300,5 +307,6 @@ fn loss(loss: &SensorLoss) -> Object {
     json.put_some("class_name", loss.class.map(crate::EventClass::caption));
     json.put_some("count", loss.count.map(long));
     json.put_some("cpu", loss.cpu);
+    json.put_some("healed_time", loss.healed.map(Timestamp::as_millis));
     json
 }

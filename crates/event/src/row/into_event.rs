@@ -89,7 +89,7 @@ impl Row<'_> {
             EventClass::EventLogActivity => match self.activity_id {
                 6 => sensor(SensorStateKind::Started, rest),
                 7 => sensor(SensorStateKind::Stopped, rest),
-                99 => Activity::Loss(self.take_loss(rest.cpu)?),
+                99 => Activity::Loss(self.take_loss(&rest)?),
                 _ => return Err(RowError::Unknown { column: "activity_id" }),
             },
             EventClass::DeviceConfigState => sensor(SensorStateKind::Capabilities, rest),
@@ -187,13 +187,14 @@ impl Row<'_> {
         Ok(activity)
     }
 
-    fn take_loss(&mut self, cpu: Option<u32>) -> Result<SensorLoss, RowError> {
+    fn take_loss(&mut self, rest: &Rest<'_>) -> Result<SensorLoss, RowError> {
         let class = self.loss_class_uid.map(|uid| EventClass::from_uid(uid).ok_or(RowError::Unknown { column: "loss_class_uid" })).transpose()?;
         Ok(SensorLoss {
             cause: LossCause::from_name(self.loss_cause.as_deref().unwrap_or_default()).ok_or(RowError::Unknown { column: "loss_cause" })?,
             class,
             count: self.loss_count.map(i64::cast_unsigned),
-            cpu,
+            cpu: rest.cpu,
+            healed: rest.healed,
             since: micros(need(self.loss_start_time, "loss_start_time")?),
             until: micros(need(self.loss_end_time, "loss_end_time")?),
             message: owned(&mut self.message),

@@ -126,6 +126,8 @@ fn process(pid: u32) -> Process {
             image: String::from("registry.example/ml/trainer:2.1"),
             runtime: String::from("containerd"),
             pod_uid: String::from("5b1f7a52-8f4e-4c39-9a56-0d9f6c2f3a11"),
+            pod_name: String::from("llama-0"),
+            pod_namespace: String::from("training"),
         }),
         job: Some(Job { scheduler: String::from("slurm"), uid: String::from("77"), step: String::from("0"), rank: Some(3) }),
         parent: Some(ParentProcess {
@@ -213,6 +215,7 @@ fn of_loss(full: bool) -> Activity {
         cpu: full.then_some(3),
         since: Timestamp(START.0 - 5_000_000_000),
         until: START,
+        healed: full.then_some(START),
         message: if full { String::from("1234 file events were lost: the kernel's ring buffer was full.") } else { String::new() },
     })
 }

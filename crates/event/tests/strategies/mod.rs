@@ -33,7 +33,15 @@ fn user() -> impl Strategy<Value = User> {
 }
 
 fn container() -> impl Strategy<Value = Container> {
-    (text(), text(), text(), text(), text()).prop_map(|(uid, name, image, runtime, pod_uid)| Container { uid, name, image, runtime, pod_uid })
+    (text(), text(), text(), text(), text(), text(), text()).prop_map(|(uid, name, image, runtime, pod_uid, pod_name, pod_namespace)| Container {
+        uid,
+        name,
+        image,
+        runtime,
+        pod_uid,
+        pod_name,
+        pod_namespace,
+    })
 }
 
 fn job() -> impl Strategy<Value = Job> {
@@ -150,7 +158,9 @@ fn loss() -> impl Strategy<Value = Activity> {
         time(),
         text(),
     )
-        .prop_map(|(cause, class, count, cpu, since, until, message)| Activity::Loss(SensorLoss { cause, class, count, cpu, since, until, message }))
+        .prop_map(|(cause, class, count, cpu, since, until, message)| {
+            Activity::Loss(SensorLoss { cause, class, count, cpu, since, until, healed: cpu.map(|_| until), message })
+        })
 }
 
 fn sensor() -> impl Strategy<Value = Activity> {

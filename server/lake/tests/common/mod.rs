@@ -93,6 +93,8 @@ fn process(device: u64, slot: u64, now: i64) -> Process {
             image: "registry.example/train:2026.11".into(),
             runtime: "containerd".into(),
             pod_uid: String::new(),
+            pod_name: String::new(),
+            pod_namespace: String::new(),
         }),
         job: in_container.then(|| Job { scheduler: "slurm".into(), uid: format!("{}", 40_000 + slot % 50), step: "0".into(), rank: Some((slot % 8) as u32) }),
         parent: Some(ParentProcess {
