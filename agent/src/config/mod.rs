@@ -310,7 +310,8 @@ impl Config {
         picket_ebpf::SensorConfig {
             ring_bytes: self.sensor.ring_bytes,
             own_pids: vec![std::process::id()],
-            measure_run_time: self.budget.measure_probes,
+            // Without a spool nothing is shed, so there is nothing to measure for.
+            measure_run_time: pinned && self.budget.measure_probes,
             extensions: self.extensions.model.iter().chain(&self.extensions.dataset).cloned().collect(),
             environment: self.sensor.environment.clone(),
             network: picket_ebpf::NetworkConfig {

@@ -40,7 +40,7 @@ pub(crate) fn recall() -> Result<Vec<Figure>> {
     let host = connected(&scene)?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port();
-    let mut made = overload(&scene, &listener, &host)?;
+    let made = overload(&scene, &listener, &host)?;
     let processes = "FROM events WHERE class_uid = 1007 AND activity_id = 1 AND process_cmd_line LIKE '/bin/true overload-%'";
     let flows = format!("FROM events WHERE class_uid = 4001 AND activity_id = 1 AND dst_endpoint_port = {port} AND src_endpoint_port <> {port}");
     let kept = |query: &str| scene.deployment.ctl.number(query);
@@ -57,7 +57,6 @@ pub(crate) fn recall() -> Result<Vec<Figure>> {
         }
     } else {
         eprintln!("SKIPPED findings: picket-scanner is not built");
-        made.findings = 0;
     }
     let opens = format!("SELECT count(*) FROM events WHERE class_uid = 1001 AND activity_id = 14 AND file_name = 'open{}'", scene.suffix);
     let rows = [
@@ -116,11 +115,11 @@ fn overload(scene: &Scene, listener: &TcpListener, host: &str) -> Result<Made> {
     let (stop, files, flows) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let mut made = Made::default();
     thread::scope(|scope| -> Result<()> {
-        let (stop, files, flows) = (&stop, &files, &flows);
+        let (stop, files, flows, file) = (&stop, &files, &flows, scene.file());
         for _ in 0..OPENERS {
             scope.spawn(move || -> Result<()> {
                 while !stop.load(Ordering::Relaxed) {
-                    files.fetch_add(open_at(scene.file(), u32::MAX, Duration::from_millis(200))?.0, Ordering::Relaxed);
+                    files.fetch_add(open_at(file, u32::MAX, Duration::from_millis(200))?.0, Ordering::Relaxed);
                 }
                 Ok(())
             });
