@@ -23,7 +23,7 @@ use crate::stats;
 /// A round of four scanners takes a minute.
 const ROUNDS_MAX: usize = 3;
 /// A scanner that needs longer is named and left out of the other rounds of that corpus; the ratio is to the fastest, which it is not.
-const PEER_LIMIT: Duration = Duration::from_secs(120);
+const PEER_LIMIT: Duration = Duration::from_secs(60);
 /// Between looks at the high-water mark of memory, which only grows: what is missed is what a process takes in its last moment.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
