@@ -16,7 +16,8 @@ RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-
 
 seeds=$build/seeds
 say "writing the corpus"
-cargo build --quiet --workspace --locked --example corpus && "$TARGET/debug/examples/corpus" "$seeds/tree" 65536 || die "the corpus was not written"
+cargo build --quiet --workspace --locked --example corpus || die "the corpus does not build"
+"$TARGET/debug/examples/corpus" "$seeds/tree" 65536 || die "the corpus was not written"
 mkdir -p "$seeds/flat"
 find "$seeds/tree" -type f | while read -r file; do cp "$file" "$seeds/flat/$(basename "$(dirname "$file")")"; done
 

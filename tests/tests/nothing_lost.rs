@@ -153,12 +153,13 @@ impl Numbered {
         Self { deployment, proxy, agent, files, suffix }
     }
 
-    /// Makes files for `time`, at an even pace, so that a kill falls between two of them.
+    /// Makes files for `time`, at an even pace, so that a kill falls between two of them; in a long time no more than an account holds.
     fn make_for(&mut self, time: Duration) {
+        let pause = Duration::from_millis(2).max(time / 4_000);
         let end = Instant::now() + time;
         while Instant::now() < end {
             self.files.make(10).unwrap();
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(pause);
         }
     }
 

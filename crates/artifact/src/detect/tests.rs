@@ -59,7 +59,7 @@ proptest! {
 #[test]
 fn archives_behind_other_formats() {
     use crate::build::{item, zip};
-    let archive = zip(&[item("data.pkl", &Asm::new(2).payload().stop())]);
+    let archive = zip(&[item("data.pkl", Asm::new(2).payload().stop())]);
     let llamafile = [&b"MZqFpD='\n"[..], &[7; 200], &archive].concat();
     let report = scanned(&llamafile, "model.llamafile");
     assert_eq!((report.format, report.verdict), (Format::Llamafile, Verdict::Malicious), "{report:#?}");

@@ -64,7 +64,7 @@ fn a_length_beyond_the_file_is_an_overflow() {
 fn an_archive_behind_the_tensors_is_a_polyglot() {
     use crate::build::{item, zip};
     let mut bytes = file(r#"{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}"#, 4);
-    bytes.extend(zip(&[item("data.pkl", &crate::pickle::tests::Asm::new(2).payload().stop())]));
+    bytes.extend(zip(&[item("data.pkl", crate::pickle::tests::Asm::new(2).payload().stop())]));
     let report = scanned(&bytes);
     assert_eq!(report.verdict, Verdict::Malicious, "{report:#?}");
     assert!(report.findings.iter().any(|finding| finding.rule_id == "PICKET-FMT-002"));

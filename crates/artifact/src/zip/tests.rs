@@ -56,7 +56,7 @@ fn a_checkpoint_is_clean_and_its_tensors_are_not_pickles() {
     clean(&zip(&torch(&state_dict(1024))), Format::PytorchZip);
     // A member of that folder that no pickle uses is judged like any other.
     let mut items = torch(&state_dict(1024));
-    items.push(item("model/data/7", &evil()));
+    items.push(item("model/data/7", evil()));
     judged(&zip(&items), Verdict::Malicious, "PICKET-PKL-001");
 }
 
@@ -87,11 +87,11 @@ fn lies_in_headers_do_not_hide_the_body() {
 #[test]
 fn duplicates_and_hidden_members() {
     let mut twice = torch(&benign());
-    twice.push(item("model/data.pkl", &evil()));
+    twice.push(item("model/data.pkl", evil()));
     let report = judged(&zip(&twice), Verdict::Malicious, "PICKET-ARC-003");
     assert!(report.findings.iter().any(|finding| finding.rule_id == "PICKET-PKL-001"), "{report:#?}");
     let mut hidden = torch(&benign());
-    hidden.insert(1, Item { listed: false, ..item("model/data.pkl", &evil()) });
+    hidden.insert(1, Item { listed: false, ..item("model/data.pkl", evil()) });
     let report = judged(&zip(&hidden), Verdict::Malicious, "PICKET-ARC-004");
     assert!(report.findings.iter().any(|finding| finding.rule_id == "PICKET-PKL-001"), "{report:#?}");
 }
@@ -109,7 +109,7 @@ fn prefixes_suffixes_and_nesting() {
     clean(&padded, Format::PytorchZip);
     let two = [zip(&torch(&evil())), archive].concat();
     judged(&two, Verdict::Malicious, "PICKET-PKL-001");
-    let nested = zip(&[item("a.zip", &zip(&[Item { method: 8, ..item("b.zip", &zip(&torch(&evil()))) }]))]);
+    let nested = zip(&[item("a.zip", zip(&[Item { method: 8, ..item("b.zip", zip(&torch(&evil()))) }]))]);
     let report = judged(&nested, Verdict::Malicious, "PICKET-PKL-001");
     assert_eq!(report.findings[0].evidence.member, "a.zip!b.zip!model/data.pkl");
 }
@@ -119,7 +119,7 @@ fn without_a_directory_members_are_still_judged() {
     let mut cut = zip(&torch(&evil()));
     cut.truncate(cut.len() - 22);
     judged(&cut, Verdict::Malicious, "PICKET-PKL-001");
-    let broken_first = [item("model/broken", b"x"), item("model/data.pkl", &evil())];
+    let broken_first = [item("model/broken", b"x"), item("model/data.pkl", evil())];
     let mut bytes = zip(&broken_first);
     bytes[0] = b'X';
     judged(&bytes, Verdict::Malicious, "PICKET-PKL-001");
@@ -142,7 +142,7 @@ fn paths_links_and_overlaps() {
 #[test]
 fn bombs_and_limits() {
     let options = ScanOptions { limits: Limits { member_bytes: 1 << 20, ..Limits::default() }, ..ScanOptions::default() };
-    let bomb = zip(&[Item { method: 8, ..item("zeros", &vec![0; 4 << 20]) }]);
+    let bomb = zip(&[Item { method: 8, ..item("zeros", vec![0; 4 << 20]) }]);
     let report = scan(&bomb.as_slice(), "x.zip", &options);
     assert_eq!((report.verdict, report.completeness), (Verdict::Suspicious, Completeness::Partial), "{report:#?}");
     assert!(report.findings.iter().any(|finding| finding.rule_id == "PICKET-ARC-001"));
@@ -191,7 +191,7 @@ proptest! {
 
     #[test]
     fn any_damage_ends(at in proptest::collection::vec((0_usize..5000, any::<u8>()), 0..12), cut in 0_usize..6000) {
-        let mut bytes = zip(&[torch(&state_dict(1024)), vec![Item { method: 8, ..item("x", &[1; 500]) }]].concat());
+        let mut bytes = zip(&[torch(&state_dict(1024)), vec![Item { method: 8, ..item("x", [1; 500]) }]].concat());
         for (offset, byte) in at {
             if let Some(target) = bytes.get_mut(offset) {
                 *target = byte;
