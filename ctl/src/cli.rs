@@ -243,7 +243,7 @@ pub(crate) enum Scans {
         /// From here on: 15m, 24h, 7d, or an instant in RFC 3339
         #[arg(long, default_value = "24h", value_name = "TIME")]
         since: String,
-        /// Only of this host
+        /// Only of this host: device uid or host name
         #[arg(long, value_name = "HOST")]
         host: Option<String>,
         /// At most so many

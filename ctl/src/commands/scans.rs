@@ -120,7 +120,11 @@ async fn events(session: &Session, query: String, since: Timestamp, until: Optio
 }
 
 async fn list(session: &Session, since: Timestamp, host: Option<&str>, limit: usize, all: bool, output: &Output) -> Result<(), CtlError> {
-    let query = host.map_or_else(|| "class:scan".to_owned(), |host| format!("class:scan host:{}", quoted(host)));
+    let query = match host {
+        // As everywhere, a host is named by its uid or by its name.
+        Some(host) => format!("class:scan {}:{}", if uuid::Uuid::try_parse(host).is_ok() { "device" } else { "host" }, quoted(host)),
+        None => "class:scan".to_owned(),
+    };
     let (mut scans, mut known): (Vec<Scan>, _) = (Vec::new(), std::collections::HashSet::new());
     let mut more = false;
     let whole = events(session, query, since, None, &mut |event| {
