@@ -23,8 +23,27 @@ pub(crate) struct Attached {
     pub(crate) tellers: Vec<MapIterator>,
     /// Held: an emptied table would leave the dispatcher with nothing to jump to.
     _dispatch: Option<Dispatch>,
+    /// The root control group, where a probe needed it.
+    group: Option<File>,
+    /// Links that were made again.
+    again: usize,
     /// Descriptors of loaded programs, for their run time and misses, with their names.
     pub(crate) programs: Vec<(String, i32)>,
+}
+
+/// A link that was detached stays a descriptor until the sensor goes; whoever detaches more often than this gets the better of us, and is told of.
+const AGAIN_MAX: usize = 256;
+
+impl Attached {
+    /// Makes a detached link to the control group again.
+    pub(crate) fn again(&mut self, objects: &mut Objects, program: &str) -> Result<(), String> {
+        let Some(group) = &self.group else { return Err("the root control group is not open".into()) };
+        if self.again >= AGAIN_MAX {
+            return Err(format!("detached more than {AGAIN_MAX} times"));
+        }
+        self.again += 1;
+        attach_group(objects, Object::Datagram, program, group)
+    }
 }
 
 struct Dispatch {
@@ -54,7 +73,8 @@ pub(crate) fn attach(objects: &mut Objects, btf: &Btf) -> Attached {
     let told = tellers.iter().find_map(|teller| teller.as_ref().err().cloned());
     states.push(state("flow_traffic", "iter/bpf_map_elem", told.map_or(Ok(()), Err)));
     let tellers = tellers.into_iter().flatten().collect();
-    Attached { states, sweeps, ring_sweep: ring_sweep.ok(), tellers, _dispatch: attaching.dispatch, programs: attaching.programs }
+    let group = attaching.group.and_then(Result::ok);
+    Attached { states, sweeps, ring_sweep: ring_sweep.ok(), tellers, _dispatch: attaching.dispatch, group, again: 0, programs: attaching.programs }
 }
 
 fn state(name: &str, hook: &str, outcome: Result<(), String>) -> ProbeState {
@@ -205,16 +225,21 @@ impl Attaching<'_> {
 
     fn group(&mut self, object: Object, part: &Part) -> Result<(), String> {
         let group = self.group.get_or_insert_with(crate::cgroup::root).as_ref().map_err(Clone::clone)?.try_clone().map_err(|error| error.to_string())?;
-        // Programs of others on the same group stay: a link always adds.
-        let mode = CgroupAttachMode::Single;
-        let direction = if part.program.contains("egress") { CgroupSkbAttachType::Egress } else { CgroupSkbAttachType::Ingress };
-        let attached = match self.find(object, part.program)? {
-            Program::CgroupSkb(program) => program.attach(&group, direction, mode).map(|_| ()),
-            Program::CgroupSock(program) => program.attach(&group, mode).map(|_| ()),
-            _ => return Err(format!("{} is of another kind", part.program)),
-        };
-        attached.map_err(|error| reason(&error))
+        attach_group(self.objects, object, part.program, &group)
     }
+}
+
+fn attach_group(objects: &mut Objects, object: Object, name: &str, group: &File) -> Result<(), String> {
+    // Programs of others on the same group stay: a link always adds.
+    let mode = CgroupAttachMode::Single;
+    let direction = if name.contains("egress") { CgroupSkbAttachType::Egress } else { CgroupSkbAttachType::Ingress };
+    let found = objects.object(object)?.program_mut(name).ok_or_else(|| format!("no program {name} in its object"))?;
+    let attached = match found {
+        Program::CgroupSkb(program) => program.attach(group, direction, mode).map(|_| ()),
+        Program::CgroupSock(program) => program.attach(group, mode).map(|_| ()),
+        _ => return Err(format!("{name} is of another kind")),
+    };
+    attached.map_err(|error| reason(&error))
 }
 
 /// Loads the iterators: one that this kernel refuses is a state with the reason.

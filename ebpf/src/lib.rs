@@ -20,6 +20,7 @@ mod cgroup;
 mod decode;
 mod defaults;
 mod existing;
+mod guard;
 mod kernel;
 mod layout;
 mod losses;
@@ -32,6 +33,7 @@ mod traffic;
 mod watches;
 
 pub use defaults::{DEFAULT_ENVIRONMENT, DEFAULT_EXTENSIONS};
+pub use guard::{Tampering, TamperingKind};
 pub use kernel::KernelSupport;
 pub use sensor::{Class, Counters, Drained, ProbeState, Sensor, SensorConfig, SensorError, WatchSpec, WatchState};
 pub use traffic::{DEFAULT_DNS_PORTS, DEFAULT_LOCAL_SOCKETS, NetworkConfig};

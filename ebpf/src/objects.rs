@@ -1,6 +1,6 @@
 //! The compiled objects and the maps that the loader holds.
 
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, ProgramArray, RingBuf};
 use aya::{Btf, Ebpf, EbpfLoader};
 
 use crate::bpffs::{PinDir, SHARED};
@@ -106,6 +106,11 @@ impl Objects {
         self.loaded.iter_mut().filter_map(|(_, result)| result.as_mut().ok()).find_map(|ebpf| ebpf.take_map(map))
     }
 
+    /// Every map of every object that nobody has taken, with its name.
+    pub(crate) fn maps_of_all(&self) -> impl Iterator<Item = (&str, &Map)> {
+        self.loaded.iter().filter_map(|(_, result)| result.as_ref().ok()).flat_map(Ebpf::maps)
+    }
+
     /// Takes the loader's ends of the maps. After all programs are loaded: a program keeps its maps alive by itself.
     pub(crate) fn maps(&mut self) -> Result<Maps, SensorError> {
         Ok(Maps {
@@ -146,7 +151,9 @@ pub(crate) struct Maps {
 /// Maps of the file object.
 pub(crate) struct WatchMaps {
     /// `struct watch_config`.
-    pub(crate) config: Array<MapData, [u64; 12]>,
+    config: Array<MapData, [u64; 12]>,
+    /// What was written there last: what stands there may be somebody else's.
+    written: [u64; 12],
     /// `struct watch_state`.
     pub(crate) state: Array<MapData, [u32; 4]>,
     pub(crate) roots: HashMap<MapData, u64, u32>,
@@ -156,9 +163,26 @@ pub(crate) struct WatchMaps {
 }
 
 impl WatchMaps {
+    /// `struct watch_config` as the loader wrote it last.
+    pub(crate) fn config(&self) -> [u64; 12] {
+        self.written
+    }
+
+    /// Writes it.
+    pub(crate) fn set_config(&mut self, config: [u64; 12]) -> Result<(), MapError> {
+        self.written = config;
+        self.config.set(0, config, 0)
+    }
+
+    /// What stands there now.
+    pub(crate) fn config_now(&self) -> Result<[u64; 12], MapError> {
+        self.config.get(&0, 0)
+    }
+
     fn take(objects: &mut Objects) -> Result<Self, SensorError> {
         Ok(Self {
             config: typed(objects.take("picket_config"), "picket_config")?,
+            written: [0; 12],
             state: typed(objects.take("picket_state"), "picket_state")?,
             roots: typed(objects.take("picket_roots"), "picket_roots")?,
             supers: typed(objects.take("picket_supers"), "picket_supers")?,

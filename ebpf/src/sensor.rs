@@ -12,6 +12,7 @@ use crate::attach::{Attached, attach, load_iterators, reason};
 use crate::bpffs::PinDir;
 use crate::decode::{decode, kind};
 use crate::defaults::{DEFAULT_ENVIRONMENT, DEFAULT_EXTENSIONS};
+use crate::guard::{self, Links, Tampering, TamperingKind};
 use crate::kernel::{KernelSupport, kernel_support};
 use crate::layout::{ENVIRONMENT_NAME, EXTENSION_MAX, KIND_DNS, KIND_FILE, KIND_FLOW, KIND_SOCKET, SOCKET_NAME};
 use crate::objects::{Maps, Objects};
@@ -180,6 +181,7 @@ pub struct Sensor {
     forgot: Instant,
     rounds: Rounds,
     attached: Option<Attached>,
+    links: Links,
     consumed: [u64; 3],
     maps: Maps,
     objects: Objects,
@@ -214,8 +216,10 @@ impl Sensor {
             return Err(SensorError::Unsupported(format!("no probe can load: {reason}; run as root or with CAP_BPF and CAP_PERFMON, on Linux 5.15 or newer")));
         }
         pins.loaded();
+        let frozen = guard::to_freeze(&objects);
         let iterators = load_iterators(&mut objects, &btf);
         let attached = attach(&mut objects, &btf);
+        let links = Links::census(&attached.programs);
         let maps = objects.maps()?;
         let mut probes = attached.states.clone();
         probes.extend(iterators);
@@ -236,12 +240,14 @@ impl Sensor {
             forgot: Instant::now(),
             rounds: Rounds::new(&config.network),
             attached: Some(attached),
+            links,
             consumed: [0; 3],
             maps,
             objects,
             pins,
         };
         sensor.configure(config)?;
+        guard::freeze(&frozen);
         Ok(sensor)
     }
 
@@ -257,12 +263,12 @@ impl Sensor {
             }
         }
         if let Some(watch) = &mut self.maps.watch {
-            let mut known = watch.config.get(&0, 0).map_err(failed("picket_config"))?;
+            let mut known = watch.config();
             for extension in &config.extensions {
                 watch.extensions.insert(words::<EXTENSION_MAX, 2>(extension.as_bytes(), true), 1, 0).map_err(failed("picket_extensions"))?;
                 note_ending(&mut known, extension.as_bytes());
             }
-            watch.config.set(0, known, 0).map_err(failed("picket_config"))?;
+            watch.set_config(known).map_err(failed("picket_config"))?;
         }
         if let Some(names) = &mut self.maps.socket_names {
             for name in &config.network.local_sockets {
@@ -304,10 +310,10 @@ impl Sensor {
     pub fn shed_reads(&mut self, shed: bool) -> Result<(), SensorError> {
         let Some(watch) = &mut self.maps.watch else { return Ok(()) };
         let failed = |error: aya::maps::MapError| SensorError::Map { what: "picket_config", reason: reason(&error) };
-        let mut config = watch.config.get(&0, 0).map_err(failed)?;
+        let mut config = watch.config();
         let [.., flag] = &mut config;
         *flag = shed.into();
-        watch.config.set(0, config, 0).map_err(failed)
+        watch.set_config(config).map_err(failed)
     }
 
     /// Hands out what is in the ring, at most `bytes_max` of it (one record more at most). Never waits and does no I/O; call it every
@@ -389,6 +395,37 @@ impl Sensor {
     /// When a map cannot be read.
     pub fn counters(&self) -> Result<Counters, SensorError> {
         losses::read(&self.maps.counters, &self.maps.consumed, self.programs())
+    }
+
+    /// Looks whether everything is as it was left, and puts right what can be: what was not since the last call. Every few seconds is enough.
+    pub fn inspect(&mut self) -> Vec<Tampering> {
+        let mut found = Vec::new();
+        let Some(attached) = &mut self.attached else { return found };
+        let lost = self.links.lost();
+        for lost in &lost {
+            let again =
+                if lost.of_group { attached.again(&mut self.objects, &lost.program) } else { Err("only a restart of the agent attaches it again".into()) };
+            let probe = guard::probe_of(&lost.program);
+            let detail = match &again {
+                Ok(()) => format!("{}: {}", lost.program, lost.detail),
+                Err(reason) => format!("{}: {}; {reason}", lost.program, lost.detail),
+            };
+            if again.is_err()
+                && let Some(state) = self.probes.iter_mut().find(|state| state.name == probe)
+            {
+                state.attached = false;
+                state.reason.clone_from(&detail);
+            }
+            found.push(Tampering { kind: TamperingKind::ProbeDetached, subject: probe, detail, healed: again.is_ok() });
+        }
+        if !lost.is_empty() {
+            // Links that were made again are watched from now on; those that stay lost were told.
+            self.links = Links::census(&attached.programs);
+        }
+        if let Some(maps) = &mut self.maps.watch {
+            found.extend(self.watches.inspect(maps));
+        }
+        found
     }
 
     /// Counters left behind by an earlier run on this boot that did not end in order: `produced - consumed` records were lost with it.

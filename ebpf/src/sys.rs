@@ -1,9 +1,11 @@
-//! The kernel interfaces that aya does not offer: an iterator over the elements of a map, and the run time of programs.
+//! The kernel interfaces that aya does not offer: an iterator over the elements of a map, the run time of programs, and a map that no system call changes
+//! any more.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+const BPF_MAP_FREEZE: libc::c_long = 22;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_ITER_CREATE: libc::c_long = 33;
 const BPF_ENABLE_STATS: libc::c_long = 32;
@@ -74,6 +76,15 @@ impl MapIterator {
     pub(crate) fn open(&self) -> io::Result<File> {
         Ok(call(BPF_ITER_CREATE, &IterCreate { link_fd: unsigned(self.link.as_raw_fd())?, flags: 0 })?.into())
     }
+}
+
+/// From now on system calls can read the map and not change it; programs still can.
+#[expect(unsafe_code, reason = "bpf(2) has no safe wrapper and aya freezes only read-only data")]
+pub(crate) fn freeze_map(map: BorrowedFd<'_>) -> io::Result<()> {
+    let attributes = unsigned(map.as_raw_fd())?;
+    // SAFETY: `map_fd` is the only attribute of this command; the kernel reads 4 bytes behind the pointer, which live until the call returns.
+    let done = unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_FREEZE, std::ptr::from_ref(&attributes), size_of::<u32>()) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn unsigned(fd: i32) -> io::Result<u32> {

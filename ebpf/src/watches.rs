@@ -10,6 +10,7 @@ use aya::maps::{HashMap as BpfMap, MapData};
 
 use crate::attach::reason;
 use crate::existing::{Inode, own_descriptors};
+use crate::guard::{Tampering, TamperingKind};
 use crate::objects::{Objects, WatchMaps};
 use crate::sensor::{SensorError, WatchSpec, WatchState};
 
@@ -75,12 +76,58 @@ impl Watches {
         states
     }
 
+    /// Compares what the kernel side matches by with what was set, and sets it again where they differ.
+    pub(crate) fn inspect(&self, maps: &mut WatchMaps) -> Vec<Tampering> {
+        let mut found = Vec::new();
+        let mut note = |map: &str, detail: String, healed: bool| {
+            found.push(Tampering { kind: TamperingKind::MapChanged, subject: map.to_owned(), detail, healed });
+        };
+        let written = maps.config();
+        if maps.config_now().is_ok_and(|now| now != written) {
+            let healed = maps.set_config(written).is_ok();
+            note("picket_config", "what is watched was overwritten".into(), healed);
+        }
+        let roots: Vec<_> = self.held.iter().filter(|held| maps.roots.get(&held.inode.inode_ptr, 0).ok() != Some(held.id)).collect();
+        if !roots.is_empty() {
+            let healed = self.restore(&mut maps.roots, |held| (held.inode.inode_ptr, held.id));
+            note("picket_roots", format!("{} of {} watches were taken out or changed", roots.len(), self.held.len()), healed);
+        }
+        let supers = self.held.iter().filter(|held| maps.supers.get(&held.inode.super_ptr, 0).is_err()).count();
+        if supers > 0 {
+            let healed = self.restore(&mut maps.supers, |held| (held.inode.super_ptr, held.inode.mount_ptr));
+            note("picket_supers", format!("the file systems of {supers} watches were taken out"), healed);
+        }
+        if !found.is_empty() {
+            // Verdicts made meanwhile are wrong.
+            forget_verdicts(maps);
+        }
+        found
+    }
+
+    /// Writes every entry; where the map was filled up, what is not ours goes first.
+    fn restore<V: aya::Pod>(&self, map: &mut BpfMap<MapData, u64, V>, entry: impl Fn(&Held) -> (u64, V)) -> bool {
+        let insert = |map: &mut BpfMap<MapData, u64, V>| {
+            self.held.iter().all(|held| {
+                let (key, value) = entry(held);
+                map.insert(key, value, 0).is_ok()
+            })
+        };
+        if insert(map) {
+            return true;
+        }
+        let foreign: Vec<u64> = map.keys().filter_map(Result::ok).filter(|key| !self.held.iter().any(|held| entry(held).0 == *key)).collect();
+        for key in foreign {
+            let _ = map.remove(&key);
+        }
+        insert(map)
+    }
+
     /// Removes what is not watched any more, and empties the kernel's cache of verdicts.
     fn settle(&self, before: &[Held], maps: &mut WatchMaps) {
         let publish = |maps: &mut WatchMaps| {
-            let mut config = maps.config.get(&0, 0).unwrap_or_default();
+            let mut config = maps.config();
             self.describe(&mut config);
-            if let Err(error) = maps.config.set(0, config, 0) {
+            if let Err(error) = maps.set_config(config) {
                 tracing::error!(%error, "cannot tell the kernel of changed watches");
             }
         };
@@ -126,10 +173,10 @@ fn next_epoch(first: u64) -> u64 {
 
 /// Starts a new epoch: no verdict cached before it is used again.
 pub(crate) fn forget_verdicts(maps: &mut WatchMaps) {
-    let Ok(mut config) = maps.config.get(&0, 0) else { return };
+    let mut config = maps.config();
     let [first, ..] = &mut config;
     *first = next_epoch(*first) | (*first >> 32) << 32;
-    if let Err(error) = maps.config.set(0, config, 0) {
+    if let Err(error) = maps.set_config(config) {
         tracing::warn!(%error, "cannot empty the cache of verdicts");
     }
 }
