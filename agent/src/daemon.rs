@@ -34,6 +34,8 @@ use crate::{
     privileges,
     reload::{Reload, file_hash},
     scan::{self, Launcher, ScanStatus, ScanThread},
+    self_watch::{SelfWatch, SelfWatchGuard},
+    side::side,
     spooler::Spooler,
     start::{self, Loaded, Running},
     state::{AgentState, ConfigState, cpus},
@@ -45,13 +47,13 @@ use crate::{
 
 /// Chunks between pipeline and spooler.
 const CHUNKS_MAX: usize = 8;
-const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(15);
 /// At the end: for the server to take what is left. The spool keeps what it does not take.
 const SEND_REST_MAX: Duration = Duration::from_secs(5);
 
 /// What looks at the host once in a while.
 struct SideWatches {
+    _self: SelfWatchGuard,
     _gpu: Option<GpuWatch>,
     _posture: Option<PostureWatch>,
 }
@@ -134,7 +136,10 @@ fn start(
         None => None,
     };
     let intake = scans.as_ref().map(|scans| scans.intake.clone());
-    let running = start::start(loaded, &config, boot.clone(), &ledger, events.clone(), Arc::clone(&beats), intake)?;
+    let self_watch = Arc::<SelfWatch>::default();
+    let watching = self_watch.start(Arc::clone(&beats), file.clone(), side(events.clone())).context("start the self-watch thread")?;
+    let eyes = (Arc::clone(&beats), Arc::clone(&self_watch));
+    let running = start::start(loaded, &config, boot.clone(), &ledger, events.clone(), eyes, intake)?;
     let spooler = std::thread::Builder::new().name("spooler".to_owned()).spawn(move || spooler.run(&chunks, "asked to stop"))?;
     let config_state = file.as_ref().map(|file| ConfigState { file: file.display().to_string(), hash: file_hash(file), ..ConfigState::default() });
     let state = Arc::new(AgentState {
@@ -150,10 +155,12 @@ fn start(
         usage: ArcSwap::from_pointee(Usage::default()),
         link: LinkStatus::default(),
         gpus: SharedGpus::default(),
+        self_watch,
         scan: scan_status,
         scans: scans.as_ref().map(|scans| scans.intake.clone()),
     });
     let side = SideWatches {
+        _self: watching,
         _gpu: GpuWatch::start(&state.config.load().gpu, Arc::clone(&state.gpus), events.clone()).context("start the GPU thread")?,
         _posture: PostureWatch::start(Arc::clone(&state.config), events.clone()).context("load the posture checks")?,
     };
@@ -184,7 +191,7 @@ async fn serve(agent: Agent) -> anyhow::Result<()> {
         ledger: Arc::clone(&state.ledger),
         reports: Arc::clone(state),
         status: state.link.clone(),
-        heartbeat_every: HEARTBEAT_EVERY,
+        heartbeat_every: Duration::from_secs(state.config.load().server.heartbeat_seconds),
         stop: stop.clone(),
     };
     let uplink = tokio::spawn(uplink.run());

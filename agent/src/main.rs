@@ -25,6 +25,7 @@ mod queue;
 mod reload;
 mod run_stdout;
 mod scan;
+mod self_watch;
 mod sensor;
 mod side;
 mod source;

@@ -14,8 +14,11 @@ use crate::{
     config::Config,
     gpu::{GpuWatch, SharedGpus},
     loss::LossLedger,
+    self_watch::SelfWatch,
+    side::side,
     start::{self, Loaded},
     stdout::Lines,
+    supervisor::Beats,
 };
 
 /// Chunks between pipeline and writer. A slow reader fills them, then the queue before the pipeline, and what comes then is counted.
@@ -46,7 +49,9 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     let ledger = Arc::<LossLedger>::default();
     let (sink, events) = mpsc::sync_channel(CHUNKS_MAX);
     let gpu = GpuWatch::start(&config.gpu, SharedGpus::default(), sink.clone())?;
-    let running = start::start(loaded, config, boot, &ledger, sink, Arc::default(), None)?;
+    let (beats, self_watch) = (Arc::<Beats>::default(), Arc::<SelfWatch>::default());
+    let watching = self_watch.start(Arc::clone(&beats), None, side(sink.clone()))?;
+    let running = start::start(loaded, config, boot, &ledger, sink, (beats, self_watch), None)?;
     let (ended, end) = mpsc::channel();
     let by_signal = ended.clone();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -61,6 +66,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
         End::Signal => {
             // The sensor hands over the rest, the pipeline ends with it, the writer with the pipeline.
             drop(gpu);
+            drop(watching);
             let _ = running.source.stop();
             match end.recv_timeout(END_MAX) {
                 Ok(End::Output(result)) => finished(result),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use picket_ebpf::{Counters, KernelSupport, ProbeState, Sensor, WatchSpec, WatchState};
+use picket_ebpf::{Counters, KernelSupport, ProbeState, Sensor, Tampering, TamperingKind, WatchSpec, WatchState};
 use picket_event::{LossCause, Timestamp};
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     loss::{LossLedger, Pending, RECORD_CLASSES, by_cpu},
     pipeline::Shedding,
     queue::{Batch, QueueSender, record_class},
+    self_watch::SelfWatch,
     supervisor::Beats,
 };
 
@@ -27,6 +28,10 @@ pub(crate) const SET_WATCHES_MAX: Duration = Duration::from_secs(30);
 const HEALED_RECORD_BYTES: usize = 512;
 /// How often the kernel's counters are read.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// How often links and maps are looked at: what was detached is away for so long at most.
+const INSPECT_EVERY: Duration = Duration::from_secs(2);
+/// Between two turns of the reader: more means that nobody let it run. The clock stands still while the host sleeps.
+const PAUSE_MIN: Duration = Duration::from_secs(5);
 
 /// What the sensor says of itself, replaced as a whole.
 #[derive(Clone, Debug, Default)]
@@ -63,8 +68,8 @@ impl SensorThread {
         ledger: Arc<LossLedger>,
         snapshot: SharedSnapshot,
         interval: Duration,
-        beats: Arc<Beats>,
         shedding: Arc<Shedding>,
+        (beats, self_watch): (Arc<Beats>, Arc<SelfWatch>),
     ) -> std::io::Result<Self> {
         let (requests, inbox) = mpsc::channel();
         let drain = Drain {
@@ -72,6 +77,8 @@ impl SensorThread {
             queue,
             ledger,
             snapshot,
+            self_watch,
+            inspected_at: wall_now(),
             inbox,
             interval,
             counted: Counters::default(),
@@ -117,6 +124,8 @@ struct Drain {
     queue: QueueSender,
     ledger: Arc<LossLedger>,
     snapshot: SharedSnapshot,
+    self_watch: Arc<SelfWatch>,
+    inspected_at: Timestamp,
     inbox: mpsc::Receiver<Request>,
     interval: Duration,
     counted: Counters,
@@ -132,8 +141,13 @@ struct Drain {
 impl Drain {
     fn run(mut self) -> Sensor {
         let mut next_count = Instant::now();
+        let mut next_inspection = next_count + INSPECT_EVERY;
+        let (mut turned, mut turned_at) = (next_count, wall_now());
         loop {
             let begin = Instant::now();
+            if begin.duration_since(turned) >= PAUSE_MIN {
+                self.self_watch.paused(turned_at, wall_now());
+            }
             self.beats.sensor.fetch_add(1, Ordering::Relaxed);
             while self.drain() {}
             if begin >= next_count {
@@ -142,6 +156,11 @@ impl Drain {
                 self.heal();
                 self.shed();
             }
+            if begin >= next_inspection {
+                next_inspection = begin + INSPECT_EVERY;
+                self.inspect();
+            }
+            (turned, turned_at) = (Instant::now(), wall_now());
             let left = self.interval.saturating_sub(begin.elapsed());
             match self.inbox.recv_timeout(left) {
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
@@ -149,6 +168,8 @@ impl Drain {
                     let states = self.sensor.set_watches(&watches);
                     self.publish(|snapshot| snapshot.watches = states);
                     let _ = done.try_send(());
+                    // Resolving paths may take its time.
+                    (turned, turned_at) = (Instant::now(), wall_now());
                 }
                 Ok(Request::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => {
                     self.sensor.detach();
@@ -158,6 +179,19 @@ impl Drain {
                 }
             }
         }
+    }
+
+    fn inspect(&mut self) {
+        let since = std::mem::replace(&mut self.inspected_at, wall_now());
+        let found = self.sensor.inspect();
+        if found.is_empty() {
+            return;
+        }
+        if found.iter().any(|one| !one.healed) {
+            let probes = self.sensor.probes().to_vec();
+            self.publish(|snapshot| snapshot.probes = probes);
+        }
+        self.self_watch.tampered(found, since);
     }
 
     /// True where there is more.
@@ -216,6 +250,12 @@ impl Drain {
                 self.ledger.add(Pending { cause, class: Some(class), cpu: None, count: now.saturating_sub(before), produced: 0, since, until });
             }
         };
+        let back = |now: [u64; 3], before: [u64; 3]| now.iter().zip(before).any(|(now, before)| *now < before);
+        if back(counters.produced, self.counted.produced) || back(counters.dropped, self.counted.dropped) {
+            let detail = "the counters of records and losses were set back: losses since then may not be counted".to_owned();
+            let changed = Tampering { kind: TamperingKind::MapChanged, subject: "picket_counters".to_owned(), detail, healed: true };
+            self.self_watch.tampered(vec![changed], since);
+        }
         for (index, class) in RECORD_CLASSES.into_iter().enumerate() {
             // The ring is one for all CPUs; what is counted by CPU is who found it full.
             for (cpu, count) in by_cpu(&dropped_since(&counters, &self.counted, index)) {

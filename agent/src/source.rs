@@ -15,6 +15,7 @@ use crate::{
     loss::LossLedger,
     pipeline::{Chunk, Rules, Shedding},
     queue::QueueSender,
+    self_watch::SelfWatch,
     sensor::{SET_WATCHES_MAX, SensorSnapshot, SensorThread, SharedSnapshot, WatchSetter},
     supervisor::Beats,
 };
@@ -69,9 +70,9 @@ impl Source {
 
     /// Starts reading.
     pub(crate) fn start(self, parts: Parts) -> anyhow::Result<SourceThread> {
-        let Parts { queue, ledger, snapshot, interval, beats, rules, sink, shedding } = parts;
+        let Parts { queue, ledger, snapshot, interval, beats, self_watch, rules, sink, shedding } = parts;
         Ok(match self {
-            Self::Kernel(sensor) => SourceThread::Kernel(SensorThread::start(*sensor, queue, ledger, snapshot, interval, beats, shedding)?),
+            Self::Kernel(sensor) => SourceThread::Kernel(SensorThread::start(*sensor, queue, ledger, snapshot, interval, shedding, (beats, self_watch))?),
             Self::Files(watches) => SourceThread::Files(FsWatch::start(watches, Shared { rules, snapshot, ledger, sink, beats, _queue: queue })?),
         })
     }
@@ -84,6 +85,7 @@ pub(crate) struct Parts {
     pub(crate) snapshot: SharedSnapshot,
     pub(crate) interval: Duration,
     pub(crate) beats: Arc<Beats>,
+    pub(crate) self_watch: Arc<SelfWatch>,
     pub(crate) rules: Arc<ArcSwap<Rules>>,
     pub(crate) sink: SyncSender<Chunk>,
     pub(crate) shedding: Arc<Shedding>,

@@ -17,6 +17,7 @@ use crate::{
     pipeline::{Chunk, Pipeline, Rules, Shedding, Worker, WorkerCounters},
     queue::{Batch, queue},
     scan::Intake,
+    self_watch::SelfWatch,
     sensor::SharedSnapshot,
     source::{Parts, Source, SourceThread},
     supervisor::Beats,
@@ -66,7 +67,7 @@ pub(crate) fn start(
     boot: Boot,
     ledger: &Arc<LossLedger>,
     sink: SyncSender<Chunk>,
-    beats: Arc<Beats>,
+    (beats, self_watch): (Arc<Beats>, Arc<SelfWatch>),
     scans: Option<Intake>,
 ) -> anyhow::Result<Running> {
     let Loaded { mut source, snapshot, rules, .. } = loaded;
@@ -85,7 +86,8 @@ pub(crate) fn start(
     };
     let worker = std::thread::Builder::new().name("pipeline".to_owned()).spawn(move || worker.run())?;
     let interval = Duration::from_millis(config.sensor.drain_interval_ms);
-    let source = source.start(Parts { queue: sender, ledger: Arc::clone(ledger), snapshot, interval, beats, rules, sink, shedding: Arc::clone(&shedding) })?;
+    let shed = Arc::clone(&shedding);
+    let source = source.start(Parts { queue: sender, ledger: Arc::clone(ledger), snapshot, interval, beats, self_watch, rules, sink, shedding: shed })?;
     Ok(Running { source, worker, counters, shedding })
 }
 

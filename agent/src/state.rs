@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use picket_proto::v1;
 use picket_spool::Spool;
 use serde_json::json;
+use tokio::sync::Notify;
 
 use crate::{
     boot::{Boot, wall_now},
@@ -20,6 +21,7 @@ use crate::{
     loss::LossLedger,
     pipeline::{Shedding, WorkerCounters},
     scan::{Intake, ScanStatus},
+    self_watch::SelfWatch,
     sensor::SharedSnapshot,
     uplink::{LinkStatus, Reports},
 };
@@ -53,6 +55,7 @@ pub(crate) struct AgentState {
     pub(crate) usage: ArcSwap<Usage>,
     pub(crate) link: LinkStatus,
     pub(crate) gpus: SharedGpus,
+    pub(crate) self_watch: Arc<SelfWatch>,
     pub(crate) scan: Arc<ScanStatus>,
     /// Absent where nothing is scanned.
     pub(crate) scans: Option<Intake>,
@@ -88,6 +91,9 @@ impl AgentState {
                 "cpu_percent": usage.cpu_percent, "cpu_percent_max": config.budget.cpu_percent * cpus(), "rss_bytes": usage.rss_bytes,
                 "memory_bytes_max": config.budget.memory_bytes_max, "shedding_level": self.shedding.level(),
             },
+            "problems": self.self_watch.problems().iter().map(|problem| json!({
+                "cause": problem.cause, "subject": problem.subject, "detail": problem.detail, "healed": problem.healed, "since_ns": problem.since_ns,
+            })).collect::<Vec<_>>(),
             "gpu": self.gpus.load().json(),
             "scan": self.scan.json(),
             "config": { "file": config_state.file, "hash": config_state.hash, "restart_needed": config_state.restart_needed, "error": config_state.error },
@@ -134,7 +140,12 @@ impl Reports for AgentState {
             config_hash: self.config_state.load().hash.clone(),
             gpus: self.gpus.load().devices.iter().take(GPUS_TOLD_MAX).cloned().map(Into::into).collect(),
             shedding_level: self.shedding.level().into(),
+            problems: self.self_watch.problems(),
         }
+    }
+
+    fn news(&self) -> Arc<Notify> {
+        self.self_watch.news()
     }
 
     fn scan(&self, command: &str, paths: &[String]) -> Result<(), String> {

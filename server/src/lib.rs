@@ -18,6 +18,7 @@ pub mod ingest;
 pub mod metrics;
 pub mod pki;
 pub mod refusal;
+pub mod sensor_health;
 pub mod serve;
 pub mod state;
 pub mod transport;

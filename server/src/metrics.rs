@@ -25,6 +25,10 @@ pub struct Metrics {
     pub decode_seconds: Histogram,
     /// Connected agents.
     pub agents: Gauge,
+    /// Hosts by the condition of their sensor.
+    pub hosts: Family<ConditionLabels, Gauge>,
+    /// Changes of a host's condition, by what it became.
+    pub host_conditions: Family<ConditionLabels, Counter>,
     /// Open connections by port.
     pub connections: Family<PortLabels, Gauge>,
     /// Connections turned away at a limit, by port.
@@ -56,6 +60,13 @@ struct LakeGauges {
 pub struct BatchLabels {
     /// stored, replayed, gap, malformed, busy
     pub outcome: &'static str,
+}
+
+/// Label of the conditions of hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ConditionLabels {
+    /// reporting, stopped, silent, blinded
+    pub condition: &'static str,
 }
 
 /// Label of connection metrics.
@@ -98,6 +109,8 @@ impl Metrics {
             ack_seconds: seconds(),
             decode_seconds: seconds(),
             agents: Gauge::default(),
+            hosts: Family::default(),
+            host_conditions: Family::default(),
             connections: Family::default(),
             connections_rejected: Family::default(),
             calls: Family::default(),
@@ -117,6 +130,8 @@ impl Metrics {
         r.register_with_unit("ingest_ack", "From the receipt of a batch to its acknowledgement", Unit::Seconds, self.ack_seconds.clone());
         r.register_with_unit("ingest_decode", "Inflating and decoding one batch", Unit::Seconds, self.decode_seconds.clone());
         r.register("agents_connected", "Agents with a session", self.agents.clone());
+        r.register("hosts", "Hosts that were heard, by the condition of their sensor", self.hosts.clone());
+        r.register("host_conditions", "Changes of a host's condition, by what it became", self.host_conditions.clone());
         r.register("connections", "Open connections by port", self.connections.clone());
         r.register("connections_rejected", "Connections turned away at a limit, by port", self.connections_rejected.clone());
         r.register("api_calls", "API calls by method and code", self.calls.clone());

@@ -44,12 +44,21 @@ pub(crate) struct Config {
 }
 
 /// Where events go.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ServerConfig {
     /// Overrides the address given at enrolment.
     #[serde(deserialize_with = "values::server_url")]
     pub(crate) url: Option<url::Url>,
+    /// The server takes a host that says nothing for `agents.silent_after_s` (30 s) for silent.
+    #[serde(deserialize_with = "values::heartbeat_seconds")]
+    pub(crate) heartbeat_seconds: u64,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self { url: None, heartbeat_seconds: 10 }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -88,6 +88,10 @@ pub(super) fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Erro
     within(from, 1..=86_400)
 }
 
+pub(super) fn heartbeat_seconds<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    within(from, 1..=20)
+}
+
 pub(super) fn seconds_or_never<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     within(from, 0..=86_400)
 }

@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use picket_proto::v1;
 use picket_spool::Spool;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use status::LinkStatus;
@@ -32,6 +32,8 @@ use crate::{
 
 /// How often a host that is not enrolled looks whether it is now.
 const ENROLLED_EVERY: Duration = Duration::from_secs(2);
+/// For the server to hear that the agent ends in order.
+const GOODBYE_MAX: Duration = Duration::from_secs(2);
 /// A renewed certificate that cannot be used this often, while the old one can, is thrown away.
 const NEXT_FAILURES_MAX: u32 = 3;
 
@@ -40,6 +42,8 @@ pub(crate) trait Reports: Send + Sync + 'static {
     fn host(&self) -> v1::Host;
     fn capabilities(&self) -> v1::CapabilityReport;
     fn heartbeat(&self) -> v1::Heartbeat;
+    /// Notified where a heartbeat should not wait for its turn.
+    fn news(&self) -> Arc<Notify>;
     /// Takes up a scan that the server asked for, or says why not.
     fn scan(&self, command: &str, paths: &[String]) -> Result<(), String>;
 }
@@ -61,7 +65,11 @@ impl<R: Reports> Uplink<R> {
     pub(crate) async fn run(self) {
         let stop = self.stop.clone();
         tokio::select! {
-            () = stop.cancelled() => {}
+            // A session ends with a goodbye; anything else is dropped where it stands.
+            () = async {
+                stop.cancelled().await;
+                tokio::time::sleep(GOODBYE_MAX).await;
+            } => {}
             () = self.connect_for_ever() => {}
         }
     }
@@ -75,6 +83,7 @@ impl<R: Reports> Uplink<R> {
             let end = self.once(&identity, is_next, &store, &mut commands).await;
             attempts.note(is_next, &end, &store);
             match &end {
+                End::Stopped => return,
                 End::Renewed | End::NewLife => {
                     backoff.reset();
                     continue;
@@ -86,7 +95,10 @@ impl<R: Reports> Uplink<R> {
                     let wait = backoff.wait();
                     tracing::warn!(reason, wait_ms = wait.as_millis(), "not connected to the server");
                     self.status.failed(reason, &identity);
-                    tokio::time::sleep(wait).await;
+                    tokio::select! {
+                        () = self.stop.cancelled() => return,
+                        () = tokio::time::sleep(wait) => {}
+                    }
                 }
             }
         }

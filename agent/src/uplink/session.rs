@@ -7,7 +7,7 @@ use std::{
 
 use picket_event::{LossCause, Timestamp};
 use picket_proto::v1::{
-    AgentMessage, EventBatch, Hello, Nack, ServerMessage, Welcome, agent_gateway_client::AgentGatewayClient, agent_message::Message as Up,
+    AgentMessage, EventBatch, Goodbye, Hello, Nack, ServerMessage, Welcome, agent_gateway_client::AgentGatewayClient, agent_message::Message as Up,
     server_message::Message as Down,
 };
 use picket_spool::{LostRange, Reader, Stored, StoredFrame};
@@ -49,6 +49,8 @@ pub(super) enum End {
     Renewed,
     /// The spool has a new life: say Hello again.
     NewLife,
+    /// The agent ends, and has said so.
+    Stopped,
     Failed {
         progress: bool,
         welcomed: bool,
@@ -175,6 +177,7 @@ impl<R: Reports> Session<'_, R> {
         let mut heartbeat = tokio::time::interval(self.uplink.heartbeat_every);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut synced = self.uplink.synced.clone();
+        let news = self.uplink.reports.news();
         let validity = identity.lifetime().ok();
         let mut renewal: Option<JoinHandle<Result<(), String>>> = None;
         let mut renew_at = validity.map(|validity| tokio::time::Instant::now() + renewal::due_in(validity, renewal::now_s()));
@@ -191,10 +194,11 @@ impl<R: Reports> Session<'_, R> {
                     Ok(None) => Err(self.failed("the server closed the session".to_owned())),
                     Err(status) => Err(self.failed(format!("the session ended: {}", said(&status)))),
                 },
-                _ = heartbeat.tick() => {
-                    // A full queue means that the server does not read: the next one will tell.
-                    let _ = self.up.try_send(AgentMessage { message: Some(Up::Heartbeat(self.uplink.reports.heartbeat())) });
-                    Ok(())
+                () = self.uplink.stop.cancelled() => return self.goodbye(down).await,
+                _ = heartbeat.tick() => self.heartbeat(),
+                () = news.notified() => {
+                    heartbeat.reset();
+                    self.heartbeat()
                 }
                 changed = synced.changed() => if changed.is_ok() { Ok(()) } else { Err(self.failed("the agent is stopping".to_owned())) },
                 () = tokio::time::sleep_until(pause.unwrap_or(far)), if pause.is_some() => {
@@ -222,6 +226,22 @@ impl<R: Reports> Session<'_, R> {
                 return end;
             }
         }
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "an arm of the session's loop, whose others can end it")]
+    fn heartbeat(&self) -> Result<(), End> {
+        // A full queue means that the server does not read: the next one will tell.
+        let _ = self.up.try_send(AgentMessage { message: Some(Up::Heartbeat(self.uplink.reports.heartbeat())) });
+        Ok(())
+    }
+
+    /// Without it the host would be silent for the server. Waits until the server has closed the stream, and so has read it.
+    async fn goodbye(self, down: &mut Streaming<ServerMessage>) -> End {
+        let goodbye = Goodbye { reason: "asked to stop".to_owned() };
+        let _ = self.up.try_send(AgentMessage { message: Some(Up::Goodbye(goodbye)) });
+        drop(self);
+        while let Ok(Some(_)) = down.message().await {}
+        End::Stopped
     }
 
     fn failed(&self, reason: String) -> End {

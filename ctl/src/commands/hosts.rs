@@ -66,7 +66,7 @@ fn print_list(hosts: &[HostView], output: &Output) -> Result<(), CtlError> {
         output.note("no host is enrolled; make a token with: picketctl tokens create");
     }
     let now = Timestamp::now();
-    let mut grid = Grid::new(&["HOST", "STATE", "SEEN", "KERNEL", "PROBES", "LOST", "SPOOL", "CPU", "MEMORY", "EVENTS", "AGENT"]);
+    let mut grid = Grid::new(&["HOST", "STATE", "SEEN", "KERNEL", "PROBES", "LOST", "SPOOL", "CPU", "MEMORY", "EVENTS", "AGENT", "WHY"]);
     for host in hosts {
         let beat = host.heartbeat.as_ref();
         grid.row([
@@ -81,6 +81,7 @@ fn print_list(hosts: &[HostView], output: &Output) -> Result<(), CtlError> {
             beat.map(|beat| bytes(beat.rss_bytes)).unwrap_or_default(),
             host.events_stored.to_string(),
             host.agent_version.clone(),
+            host.state_reason.clone(),
         ]);
     }
     output.block(&grid.render(output))
@@ -93,6 +94,9 @@ fn state(state: State) -> &'static str {
         State::Connected => "connected",
         State::Silent => "SILENT",
         State::Revoked => "revoked",
+        State::Stopped => "stopped",
+        State::Blinded => "BLINDED",
+        State::Disconnected => "disconnected",
     }
 }
 
@@ -112,6 +116,10 @@ fn print_one(host: &HostView, output: &Output) -> Result<(), CtlError> {
         return output.json(&json::message("HostView", host)?);
     }
     output.block(&facts(host))?;
+    if !host.problems.is_empty() {
+        output.line("")?;
+        output.block(&problems(host).render(output))?;
+    }
     if let Some(report) = capabilities(host) {
         output.line("")?;
         output.block(&sensor(report).render(output))?;
@@ -169,11 +177,15 @@ fn facts(host: &HostView) -> String {
         ("host", host.hostname.clone()),
         ("device", host.device_uid.clone()),
         ("state", format!("{}, seen {} ago", state(host.state()), when::ago(when::from_wire(host.last_seen_at.as_ref()), Timestamp::now()))),
+        ("since", date(host.state_since.as_ref())),
         ("enrolled", format!("{}, certificate until {}", date(host.enrolled_at.as_ref()), date(host.certificate_expires_at.as_ref()))),
         ("agent", host.agent_version.clone()),
         ("clock", format!("{} ms {} the server's", host.clock_skew_ms.unsigned_abs(), if host.clock_skew_ms < 0 { "behind" } else { "ahead of" })),
         ("events", format!("{} stored", host.events_stored)),
     ];
+    if !host.state_reason.is_empty() {
+        facts.insert(4, ("why", host.state_reason.clone()));
+    }
     if let Some(system) = &host.host {
         facts.push(("system", format!("{} {}, kernel {}, {}", system.os_name, system.os_version, system.kernel, system.arch)));
         facts.push(("size", format!("{} CPUs, {} memory", system.cpus, bytes(system.memory_bytes))));
@@ -192,6 +204,15 @@ fn facts(host: &HostView) -> String {
         facts.push(("left out", report.exclusions.join("; ")));
     }
     facts.into_iter().map(|(name, value)| format!("{name:<11}{}\n", clean(&value))).collect()
+}
+
+fn problems(host: &HostView) -> Grid {
+    let mut grid = Grid::new(&["PROBLEM", "OF", "NOW", "DETAIL"]);
+    for problem in &host.problems {
+        let now = if problem.healed { "healed" } else { "lasts" };
+        grid.row([problem.cause.clone(), problem.subject.clone(), now.to_owned(), problem.detail.clone()]);
+    }
+    grid
 }
 
 fn sensor(report: &v1::CapabilityReport) -> Grid {

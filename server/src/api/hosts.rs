@@ -19,11 +19,10 @@ use crate::{
     clock,
     gateway::{CommandError, EndReason},
     refusal::sanitise,
+    sensor_health::Condition,
     state::{DeviceRow, RefusalRow},
 };
 
-/// A device that has not been heard for so long is silent.
-const SILENT_AFTER_NS: i64 = 30_000_000_000;
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(10);
 const REASON_CHARS_MAX: usize = 256;
 const SCAN_PATHS_MAX: usize = 32;
@@ -134,15 +133,19 @@ impl Api {
     fn host_view(&self, row: DeviceRow) -> Result<HostView, ServiceError> {
         let device = parse_uid(&row)?;
         let live = self.fleet.view(device);
-        let now = clock::now();
+        let health = self.sensor_health.view(device).filter(|_| row.revoked_at.is_none());
         let last_seen_at = live.map(|live| live.last_message_at).max(row.last_seen_at);
-        let heard = live.is_some_and(|live| now.0.saturating_sub(live.last_message_at.0) < SILENT_AFTER_NS);
-        let state = match (row.revoked_at, heard, last_seen_at) {
+        let state = match (row.revoked_at, health.as_ref().map(|health| health.condition), live, last_seen_at) {
             (Some(_), ..) => State::Revoked,
-            (None, true, _) => State::Connected,
-            (None, false, Some(_)) => State::Silent,
-            (None, false, None) => State::Enrolled,
+            (None, Some(Condition::Silent), ..) => State::Silent,
+            (None, Some(Condition::Blinded), ..) => State::Blinded,
+            (None, _, Some(_), _) => State::Connected,
+            (None, Some(Condition::Stopped), None, _) => State::Stopped,
+            (None, _, None, Some(_)) => State::Disconnected,
+            (None, _, None, None) => State::Enrolled,
         };
+        let (state_since, state_reason, problems) =
+            health.map_or_else(Default::default, |health| (Some(clock::to_proto(health.since)), health.reason, health.problems));
         Ok(HostView {
             device_uid: row.uid,
             hostname: row.hostname,
@@ -156,6 +159,9 @@ impl Api {
             certificate_expires_at: Some(clock::to_proto(row.certificate_expires_at)),
             events_stored: self.lake.events_stored(device),
             clock_skew_ms: row.clock_skew_ms,
+            state_reason,
+            state_since,
+            problems,
         })
     }
 }

@@ -45,6 +45,7 @@ use crate::{
     metrics::Metrics,
     pki::Authority,
     refusal::Refusals,
+    sensor_health::SensorHealth,
     state::State,
     transport::Attempts,
 };
@@ -62,6 +63,8 @@ pub struct Api {
     pub lake: Lake,
     /// Sessions.
     pub fleet: Arc<Fleet>,
+    /// How each host's sensor is.
+    pub sensor_health: Arc<SensorHealth>,
     /// Devices.
     pub directory: Arc<Directory>,
     /// Refused attempts.

@@ -63,6 +63,10 @@ pub struct AgentsConfig {
     pub events_per_second_max: u32,
     /// A session without any message for so long is ended.
     pub silence_max_s: u64,
+    /// A host that said no goodbye and has not been heard for so long is silent: a finding.
+    pub silent_after_s: u64,
+    /// After a restart of the server hosts have so long to come back: an agent that has not reached its server for a while tries once a minute.
+    pub restart_grace_s: u64,
 }
 
 impl Default for AgentsConfig {
@@ -75,6 +79,8 @@ impl Default for AgentsConfig {
             batches_in_flight_max: 8,
             events_per_second_max: 500_000,
             silence_max_s: 60,
+            silent_after_s: 30,
+            restart_grace_s: 90,
         }
     }
 }
@@ -294,13 +300,14 @@ impl ServerConfig {
     }
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
-        let bounds: [(&'static str, bool, &'static str); 14] = [
+        let bounds: [(&'static str, bool, &'static str); 15] = [
             ("agents.connections_max", self.agents.connections_max >= 1, "at least 1"),
             ("agents.connections_per_address_max", self.agents.connections_per_address_max >= 1, "at least 1"),
             ("agents.handshake_timeout_ms", (100..=60_000).contains(&self.agents.handshake_timeout_ms), "between 100 and 60000"),
             ("agents.batches_in_flight_max", (1..=64).contains(&self.agents.batches_in_flight_max), "between 1 and 64"),
             ("agents.events_per_second_max", self.agents.events_per_second_max >= 1, "at least 1"),
             ("agents.silence_max_s", self.agents.silence_max_s >= 1, "at least 1"),
+            ("agents.silent_after_s", (1..=3_600).contains(&self.agents.silent_after_s), "between a second and an hour"),
             ("api.calls_max", self.api.calls_max >= 1, "at least 1"),
             ("api.token_lifetime_s", (60..=366 * 24 * 3600).contains(&self.api.token_lifetime_s), "between a minute and a year"),
             ("tls.certificate_lifetime_s", (3..=825 * 24 * 3600).contains(&self.tls.certificate_lifetime_s), "between 3 seconds and 825 days"),

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -58,6 +58,7 @@ pub struct Fleet {
     metrics: Arc<Metrics>,
     live: Mutex<HashMap<DeviceUid, Arc<LiveSession>>>,
     ended: Mutex<HashMap<DeviceUid, DeviceSnapshot>>,
+    gone: Mutex<HashMap<DeviceUid, Gone>>,
     flushing: tokio::sync::Mutex<()>,
     next_id: AtomicU64,
 }
@@ -69,6 +70,7 @@ pub(super) struct LiveSession {
     pub(super) address: SocketAddr,
     end: watch::Sender<Option<EndReason>>,
     outbound: mpsc::Sender<Result<ServerMessage, tonic::Status>>,
+    joined: Instant,
     view: Mutex<View>,
     waiting: Mutex<HashMap<String, oneshot::Sender<Answer>>>,
 }
@@ -84,6 +86,35 @@ pub(super) struct View {
     pub(super) last_message_at: Timestamp,
     pub(super) clock_skew_ms: i64,
     pub(super) dirty: bool,
+    pub(super) heard: Option<Instant>,
+    pub(super) beat: Option<Instant>,
+}
+
+/// A session that ended, until the device has another one.
+#[derive(Clone, Debug)]
+pub(crate) struct Gone {
+    /// When, by a clock that nobody steps.
+    pub(crate) at: Instant,
+    /// True where the agent said goodbye.
+    pub(crate) goodbye: bool,
+    /// Last reported name.
+    pub(crate) hostname: String,
+}
+
+/// A session that is up, as its sensor's health is judged by. Times are of a clock that nobody steps.
+pub(crate) struct Seen<'a> {
+    pub(crate) device: DeviceUid,
+    pub(crate) hostname: &'a str,
+    pub(crate) agent_version: &'a str,
+    pub(crate) kernel: &'a str,
+    /// Begin of the session.
+    pub(crate) joined: Instant,
+    /// Its last message.
+    pub(crate) heard: Instant,
+    /// Its last heartbeat.
+    pub(crate) beat: Option<Instant>,
+    pub(crate) capabilities: Option<&'a CapabilityReport>,
+    pub(crate) heartbeat: Option<&'a Heartbeat>,
 }
 
 /// Whether and since when a device is heard.
@@ -108,8 +139,8 @@ impl Fleet {
     /// Nobody connected.
     #[must_use]
     pub fn new(state: State, metrics: Arc<Metrics>) -> Self {
-        let (live, ended, flushing) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
-        Self { state, metrics, live, ended, flushing, next_id: AtomicU64::new(1) }
+        let (live, ended, gone, flushing) = (Mutex::default(), Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
+        Self { state, metrics, live, ended, gone, flushing, next_id: AtomicU64::new(1) }
     }
 
     /// Adds a session; one that the device already had ends. Answers the older one, for clone suspicion.
@@ -122,8 +153,9 @@ impl Fleet {
     ) -> (Arc<LiveSession>, watch::Receiver<Option<EndReason>>, Option<Arc<LiveSession>>) {
         let (end, ended) = watch::channel(None);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let session = Arc::new(LiveSession { id, device, address, end, outbound, view: Mutex::new(view), waiting: Mutex::default() });
+        let session = Arc::new(LiveSession { id, device, address, end, outbound, joined: Instant::now(), view: Mutex::new(view), waiting: Mutex::default() });
         let older = self.live.lock().insert(device, Arc::clone(&session));
+        self.gone.lock().remove(&device);
         match &older {
             Some(older) => older.end(EndReason::Superseded),
             None => {
@@ -134,11 +166,13 @@ impl Fleet {
     }
 
     /// Removes a session that has ended, unless a newer one has taken its place.
-    pub(super) fn leave(&self, session: &LiveSession) {
+    pub(super) fn leave(&self, session: &LiveSession, goodbye: bool) {
         let mut live = self.live.lock();
         if live.get(&session.device).is_some_and(|current| current.id == session.id) {
             live.remove(&session.device);
             self.metrics.agents.dec();
+            let gone = Gone { at: Instant::now(), goodbye, hostname: session.view.lock().hostname.clone() };
+            self.gone.lock().insert(session.device, gone);
             self.ended.lock().insert(session.device, session.snapshot());
         }
     }
@@ -160,6 +194,33 @@ impl Fleet {
     #[must_use]
     pub fn view(&self, device: DeviceUid) -> Option<LiveView> {
         self.live.lock().get(&device).map(|session| LiveView { last_message_at: session.view.lock().last_message_at })
+    }
+
+    /// Shows every session that is up, one after the other.
+    pub(crate) fn look(&self, mut show: impl FnMut(&Seen<'_>)) {
+        let live: Vec<_> = self.live.lock().values().map(Arc::clone).collect();
+        for session in live {
+            let view = session.view.lock();
+            // The newer of two reports.
+            let capabilities = view.heartbeat.as_ref().and_then(|beat| beat.capabilities.as_ref()).or(view.capabilities.as_ref());
+            let seen = Seen {
+                device: session.device,
+                hostname: &view.hostname,
+                agent_version: &view.agent_version,
+                kernel: &view.host.kernel,
+                joined: session.joined,
+                heard: view.heard.unwrap_or(session.joined),
+                beat: view.beat,
+                capabilities,
+                heartbeat: view.heartbeat.as_ref(),
+            };
+            show(&seen);
+        }
+    }
+
+    /// Sessions that ended since the start and were not followed by another one.
+    pub(crate) fn gone(&self) -> HashMap<DeviceUid, Gone> {
+        self.gone.lock().clone()
     }
 
     /// Asks the device for a fresh state report and waits for it.
@@ -234,6 +295,7 @@ impl LiveSession {
     pub(super) fn update(&self, change: impl FnOnce(&mut View)) {
         let mut view = self.view.lock();
         view.last_message_at = clock::now();
+        view.heard = Some(Instant::now());
         change(&mut view);
     }
 

@@ -30,6 +30,7 @@ pub(super) fn check_heartbeat(heartbeat: &Heartbeat) -> Result<(), TooLarge> {
     bytes(heartbeat)?;
     list(heartbeat.losses.len())?;
     list(heartbeat.gpus.len())?;
+    list(heartbeat.problems.len())?;
     report(heartbeat.capabilities.as_ref())
 }
 

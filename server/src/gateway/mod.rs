@@ -9,5 +9,6 @@ mod session;
 
 pub use directory::{DeviceProblem, Directory};
 pub use enrolment::EnrolmentService;
+pub(crate) use fleet::Seen;
 pub use fleet::{CommandError, EndReason, Fleet, LiveView};
 pub use service::{Gateway, GatewayService};

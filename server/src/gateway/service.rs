@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use parking_lot::Mutex;
-use picket_event::DeviceUid;
+use picket_event::{DeviceUid, SpoolUid};
 use picket_proto::v1::{AgentMessage, RenewRequest, RenewResponse, ServerMessage, agent_gateway_server::AgentGateway};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -40,6 +40,8 @@ pub struct Gateway {
     pub refusals: Arc<Refusals>,
     /// Life of a device certificate.
     pub certificate_lifetime_s: u64,
+    /// Numbers the server's own events about devices; no agent may claim it.
+    pub own_spool: SpoolUid,
     /// Window of a session.
     pub batches_in_flight_max: u32,
     /// A session without any message for so long is ended.

@@ -27,6 +27,7 @@ use crate::{
 
 /// The one that this server speaks.
 const PROTOCOL: u32 = 1;
+const GOODBYE_CHARS_MAX: usize = 128;
 /// An agent that has connected says Hello at once.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long batches on their way may take to be stored once the server stops.
@@ -52,6 +53,8 @@ struct Welcomed {
     pipeline: Pipeline,
     /// A batch that waits for the device's rate, and until when.
     held: Option<(EventBatch, Instant)>,
+    /// The agent ends in order.
+    goodbye: bool,
 }
 
 impl Session {
@@ -60,7 +63,7 @@ impl Session {
         let end = match self.begin().await {
             Ok(mut welcomed) => {
                 let end = self.until_ended(&mut welcomed).await;
-                self.gateway.fleet.leave(&welcomed.live);
+                self.gateway.fleet.leave(&welcomed.live, welcomed.goodbye);
                 end
             }
             Err(refused) => refused,
@@ -90,6 +93,10 @@ impl Session {
         }
         hello::check_hello(&hello).map_err(|problem| self.malformed(&problem.to_string()))?;
         let spool: SpoolUid = hello.spool_uid.parse().map_err(|_| self.malformed("Hello's spool uid is not a UUID"))?;
+        if spool == self.gateway.own_spool {
+            self.record(RefusalReason::IdentityMismatch, "Hello claims the spool of the server's own events");
+            return Err(Status::permission_denied("that spool is the server's own"));
+        }
         self.welcome(hello, spool).await
     }
 
@@ -115,9 +122,9 @@ impl Session {
         let watermark = self.gateway.ingest.lake().watermark(device, spool);
         let welcome = Welcome { watermark, batches_in_flight_max: self.gateway.batches_in_flight_max, server_time_ns: clock::now().0 };
         info!(%device, hostname, address = %self.address, %spool, watermark, "agent connected");
-        let welcomed = Welcomed { live, ended, spool, pipeline, held: None };
+        let welcomed = Welcomed { live, ended, spool, pipeline, held: None, goodbye: false };
         if self.outbound.send(Ok(ServerMessage { message: Some(Down::Welcome(welcome)) })).await.is_err() {
-            self.gateway.fleet.leave(&welcomed.live);
+            self.gateway.fleet.leave(&welcomed.live, false);
             return Err(Status::ok(""));
         }
         Ok(welcomed)
@@ -203,6 +210,13 @@ impl Session {
                 welcomed.live.answered(result);
                 Ok(())
             }
+            Some(Up::Goodbye(goodbye)) => {
+                let reason = crate::refusal::sanitise(&goodbye.reason, GOODBYE_CHARS_MAX);
+                info!(device = %self.identity.device, reason, "the agent says goodbye");
+                welcomed.live.update(|_| {});
+                welcomed.goodbye = true;
+                Ok(())
+            }
             Some(Up::Hello(_)) => Err(self.violation("a second Hello")),
             // A kind that this server does not know yet, or nothing at all.
             None => Err(self.violation("a message of no known kind")),
@@ -239,6 +253,7 @@ impl Session {
                 view.capabilities.clone_from(&heartbeat.capabilities);
             }
             view.heartbeat = Some(heartbeat);
+            view.beat = view.heard;
             view.dirty = true;
         });
         Ok(())

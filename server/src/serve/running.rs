@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
+use picket_event::SpoolUid;
 use picket_lake::{Lake, LakeConfig, QueryLimits, Retention};
 use picket_proto::v1::{agent_gateway_server::AgentGatewayServer, enrolment_server::EnrolmentServer};
 use serde_json::json;
@@ -20,6 +21,7 @@ use crate::{
     metrics::Metrics,
     pki::{HandshakeConfig, ServerCertificate},
     refusal::Refusals,
+    sensor_health::{self, SensorHealth},
     state::{Instance, InstanceLock, State},
     transport::{Attempts, Port, PortConfig},
 };
@@ -63,6 +65,8 @@ struct Rooms {
     refusals: Arc<Refusals>,
     directory: Arc<Directory>,
     fleet: Arc<Fleet>,
+    sensor_health: Arc<SensorHealth>,
+    own_spool: SpoolUid,
     certificate: Arc<ServerCertificate>,
 }
 
@@ -82,6 +86,8 @@ impl Running {
             tokio::spawn(audit_writer.run(late_stop.clone())),
             tokio::spawn(Arc::clone(&rooms.refusals).run(late_stop.clone())),
             tokio::spawn(Arc::clone(&rooms.fleet).run(late_stop.clone())),
+            // Sessions that this server ends are nobody's silence.
+            tokio::spawn(Arc::clone(&rooms.sensor_health).run(stop.clone())),
             tokio::spawn(background::renew_certificate(Arc::clone(&rooms.certificate), late_stop.clone())),
             tokio::spawn(background::prune_certificates(rooms.deployment.state.clone(), late_stop.clone())),
             tokio::spawn(background::watchdog(late_stop.clone())),
@@ -196,9 +202,20 @@ impl Rooms {
         let lake = Lake::open(lake_config(&config.lake, &config.state_dir, &deployment))?;
         let refusals = Arc::new(Refusals::new(state.clone(), Arc::clone(&metrics)));
         let directory = Arc::new(Directory::load(&state, config.agents.events_per_second_max).await?);
-        let fleet = Arc::new(Fleet::new(state, Arc::clone(&metrics)));
+        let fleet = Arc::new(Fleet::new(state.clone(), Arc::clone(&metrics)));
+        let own_spool = SpoolUid(deployment.instance.deployment);
+        let health = sensor_health::Rooms {
+            state,
+            lake: lake.clone(),
+            own_spool,
+            fleet: Arc::clone(&fleet),
+            directory: Arc::clone(&directory),
+            metrics: Arc::clone(&metrics),
+        };
+        let sensor_health = Arc::new(SensorHealth::load(health, &config.agents).await?);
         let certificate = ServerCertificate::new(Arc::clone(&deployment.authority), &config.tls.names, config.tls.certificate_lifetime_s)?;
-        Ok(Self { deployment, lake, metrics, refusals, directory, fleet, certificate: Arc::new(certificate) })
+        let certificate = Arc::new(certificate);
+        Ok(Self { deployment, lake, metrics, refusals, directory, fleet, sensor_health, own_spool, certificate })
     }
 
     fn agent_port(&self, config: &ServerConfig, stop: &CancellationToken, sessions: &TaskTracker) -> Result<Port, ServeError> {
@@ -210,6 +227,7 @@ impl Rooms {
             ingest: Arc::new(Ingest::new(self.lake.clone(), Arc::clone(&self.metrics), Arc::clone(&self.refusals))),
             refusals: Arc::clone(&self.refusals),
             certificate_lifetime_s: config.enrolment.certificate_lifetime_s,
+            own_spool: self.own_spool,
             batches_in_flight_max: config.agents.batches_in_flight_max,
             silence_max_s: config.agents.silence_max_s,
             stop: stop.clone(),
@@ -242,6 +260,7 @@ impl Rooms {
             state: self.deployment.state.clone(),
             lake: self.lake.clone(),
             fleet: Arc::clone(&self.fleet),
+            sensor_health: Arc::clone(&self.sensor_health),
             directory: Arc::clone(&self.directory),
             refusals: Arc::clone(&self.refusals),
             metrics: Arc::clone(&self.metrics),

@@ -9,6 +9,7 @@ mod devices;
 mod enrol_tokens;
 mod instance;
 mod refusals;
+mod sensor_health;
 mod sign_in_codes;
 
 pub use api_tokens::ApiTokenRow;
@@ -17,6 +18,7 @@ pub use devices::{DeviceRow, DeviceSnapshot, Enrolled, Enrolment};
 pub use enrol_tokens::{EnrolTokenRow, TokenProblem};
 pub use instance::{Instance, InstanceError, InstanceLock, OpenedInstance};
 pub use refusals::RefusalRow;
+pub use sensor_health::SensorHealthRow;
 
 use std::{path::Path, time::Duration};
 
@@ -54,7 +56,7 @@ pub struct State {
 }
 
 /// One file a schema version, in order; each ends by setting `user_version`.
-const MIGRATIONS: [&str; 1] = [include_str!("sql/0001_initial.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("sql/0001_initial.sql"), include_str!("sql/0002_sensor_health.sql")];
 
 impl State {
     /// Opens `<state_dir>/state.sqlite`, making or migrating it where needed.

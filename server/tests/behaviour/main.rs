@@ -8,5 +8,6 @@ mod command_line;
 mod enrolment;
 mod lifecycle;
 mod refusals;
+mod sensor_health;
 mod session;
 mod support;

@@ -190,7 +190,7 @@ async fn a_hello_must_be_what_the_contract_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_session_supersedes() {
-    let server = TestServer::start().await;
+    let server = TestServer::start_with(|config| config.agents.silent_after_s = 1).await;
     let admin = server.admin().await;
     let device = server.enrol().await;
     let mut first = server.session(&device).await;

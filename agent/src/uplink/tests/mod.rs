@@ -38,6 +38,10 @@ impl Reports for NoReports {
         v1::Heartbeat { uptime_s: 1, ..v1::Heartbeat::default() }
     }
 
+    fn news(&self) -> Arc<tokio::sync::Notify> {
+        Arc::default()
+    }
+
     fn scan(&self, _command: &str, _paths: &[String]) -> Result<(), String> {
         Err("nothing is scanned here".to_owned())
     }
