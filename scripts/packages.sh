@@ -6,7 +6,7 @@
 # clang compiles the kernel side; libbpf-dev and linux-libc-dev hold its headers; gcc links Rust and builds SQLite, zstd and aws-lc.
 PACKAGES=(ca-certificates clang gcc libbpf-dev libc6-dev linux-libc-dev make pkg-config)
 # What the tests do to a host as a user would, and the readers of the lake that are not ours.
-[[ ${1:-} != test ]] || PACKAGES+=(curl iproute2 python3 python3-pip python3-venv)
+[[ ${1:-} != test ]] || PACKAGES+=(bpftool curl iproute2 nftables python3 python3-pip python3-venv)
 
 if ! command -v dpkg-query >/dev/null; then
   die "this is not Debian or Ubuntu, so missing packages cannot be installed from here" \

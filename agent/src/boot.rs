@@ -81,6 +81,15 @@ mod tests {
     }
 
     #[test]
+    fn a_stepped_clock_moves_the_wall_time_of_the_next_batch_and_nothing_else() {
+        // Records carry the boot clock, which nobody can step; each batch is told by the wall clock of its own moment.
+        let (before, after) = (WallClock::fixed(1_000_000), WallClock::fixed(1_000_000 - 3_600_000_000_000));
+        assert_eq!(before.at(50).0 - after.at(50).0, 3_600_000_000_000, "a batch after the step is an hour earlier");
+        assert!(before.at(60) > before.at(50) && after.at(60) > after.at(50), "order within a batch stays");
+        assert_eq!(WallClock::fixed(i64::MAX).at(u64::MAX), Timestamp(i64::MAX), "no clock overflows");
+    }
+
+    #[test]
     fn boot_time_becomes_wall_time() {
         let clock = WallClock::now();
         let difference = clock.at(boot_now_ns()).0 - wall_now().0;

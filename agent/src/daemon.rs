@@ -137,9 +137,10 @@ fn start(
     };
     let intake = scans.as_ref().map(|scans| scans.intake.clone());
     let self_watch = Arc::<SelfWatch>::default();
-    let watching = self_watch.start(Arc::clone(&beats), file.clone(), side(events.clone())).context("start the self-watch thread")?;
     let eyes = (Arc::clone(&beats), Arc::clone(&self_watch));
     let running = start::start(loaded, &config, boot.clone(), &ledger, events.clone(), eyes, intake)?;
+    // After the first look at what exists, which may take its time: until then nothing is read.
+    let watching = self_watch.start(Arc::clone(&beats), file.clone(), side(events.clone())).context("start the self-watch thread")?;
     let spooler = std::thread::Builder::new().name("spooler".to_owned()).spawn(move || spooler.run(&chunks, "asked to stop"))?;
     let config_state = file.as_ref().map(|file| ConfigState { file: file.display().to_string(), hash: file_hash(file), ..ConfigState::default() });
     let state = Arc::new(AgentState {

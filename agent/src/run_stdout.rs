@@ -50,8 +50,10 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     let (sink, events) = mpsc::sync_channel(CHUNKS_MAX);
     let gpu = GpuWatch::start(&config.gpu, SharedGpus::default(), sink.clone())?;
     let (beats, self_watch) = (Arc::<Beats>::default(), Arc::<SelfWatch>::default());
-    let watching = self_watch.start(Arc::clone(&beats), None, side(sink.clone()))?;
-    let running = start::start(loaded, config, boot, &ledger, sink, (beats, self_watch), None)?;
+    let watched = side(sink.clone());
+    let eyes = (Arc::clone(&beats), Arc::clone(&self_watch));
+    let running = start::start(loaded, config, boot, &ledger, sink, eyes, None)?;
+    let watching = self_watch.start(beats, None, watched)?;
     let (ended, end) = mpsc::channel();
     let by_signal = ended.clone();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
