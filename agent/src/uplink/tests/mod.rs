@@ -168,6 +168,17 @@ async fn nothing_is_sent_before_it_is_synced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_is_asked_to_stop_says_goodbye() {
+    let server = TestServer::start(Pki::new()).await;
+    let agent = Agent::new(&server);
+    let task = agent.start();
+    until("heartbeats flow", || server.heartbeats() > 1).await;
+    agent.stop.cancel();
+    task.await.unwrap();
+    assert_eq!((server.goodbyes(), server.sessions()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_batch_is_counted_as_lost_and_the_rest_goes_on() {
     let server = TestServer::start(Pki::new()).await;
     server.faults_after(1, [Fault::Malformed, Fault::None]);

@@ -98,6 +98,7 @@ struct State {
     results: Vec<CommandResult>,
     sessions: usize,
     heartbeats: usize,
+    goodbyes: usize,
     enrolments: usize,
     renewals: usize,
 }
@@ -169,6 +170,10 @@ impl TestServer {
 
     pub(super) fn heartbeats(&self) -> usize {
         self.state().heartbeats
+    }
+
+    pub(super) fn goodbyes(&self) -> usize {
+        self.state().goodbyes
     }
 
     pub(super) fn enrolments(&self) -> usize {
@@ -260,6 +265,7 @@ impl Service {
                     send(answer).await?;
                 }
                 Some(Up::Heartbeat(_)) => self.state.lock().unwrap().heartbeats += 1,
+                Some(Up::Goodbye(_)) => self.state.lock().unwrap().goodbyes += 1,
                 Some(Up::Result(result)) => self.state.lock().unwrap().results.push(result),
                 _ => return Err(Status::failed_precondition("not now")),
             }
