@@ -129,7 +129,7 @@ impl SelfWatch {
         }
         if let Some(loss) = cause.loss() {
             let message = format!("{subject}: {detail}: what happened in this time may not have been seen");
-            state.untold.push(SensorLoss { cause: loss, class: None, count: None, cpu: None, since, until: wall_now(), message });
+            state.untold.push(SensorLoss { cause: loss, class: None, count: None, cpu: None, since, until: wall_now(), healed: None, message });
         }
         state.problems.insert(key, Problem { detail: detail.to_owned(), since, healed: healed.then(Instant::now) });
         drop(state);
@@ -143,7 +143,7 @@ impl SelfWatch {
         problem.healed = Some(Instant::now());
         if let Some(loss) = cause.loss() {
             let (since, message) = (problem.since, format!("{subject}: {}: it is over", problem.detail));
-            state.untold.push(SensorLoss { cause: loss, class: None, count: None, cpu: None, since, until: wall_now(), message });
+            state.untold.push(SensorLoss { cause: loss, class: None, count: None, cpu: None, since, until: wall_now(), healed: None, message });
         }
         drop(state);
         self.news.notify_one();
@@ -204,7 +204,7 @@ impl Look {
             self.reader();
             self.tracer();
             self.config();
-            let events: Chunk = self.watch.take_untold().into_iter().map(|loss| own_event(Activity::Loss(loss), wall_now())).map(own).collect();
+            let events: Chunk = self.watch.take_untold().into_iter().map(|loss| Numbered::own(own_event(Activity::Loss(loss), wall_now()))).collect();
             if !sink.send(events) {
                 return;
             }
@@ -259,10 +259,6 @@ fn is_gone(file: &Path) -> bool {
 fn tracer(status: &str) -> Option<u32> {
     let pid = status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?.trim().parse().ok()?;
     (pid != 0).then_some(pid)
-}
-
-const fn own(event: picket_event::Event) -> Numbered {
-    Numbered { event, produced: None }
 }
 
 #[cfg(test)]

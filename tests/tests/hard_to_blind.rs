@@ -266,7 +266,7 @@ fn maps_changed_from_outside_are_told_and_put_right() {
     scene.sees("after-roots.safetensors");
     // What is watched is overwritten with nothing.
     let config = id("picket_config");
-    let zeros = vec!["0"; 88];
+    let zeros = vec!["0"; 96];
     let mut arguments = vec!["map", "update", "id", &config, "key", "0", "0", "0", "0", "value"];
     arguments.extend(zeros);
     let _ = bpftool(&arguments);
