@@ -17,6 +17,7 @@ mod actions;
 mod attach;
 mod bpffs;
 mod cgroup;
+mod config;
 mod decode;
 mod defaults;
 mod existing;
@@ -32,8 +33,9 @@ mod sys;
 mod traffic;
 mod watches;
 
+pub use config::SensorConfig;
 pub use defaults::{DEFAULT_ENVIRONMENT, DEFAULT_EXTENSIONS};
 pub use guard::{Tampering, TamperingKind};
 pub use kernel::KernelSupport;
-pub use sensor::{Class, Counters, Drained, ProbeState, Sensor, SensorConfig, SensorError, WatchSpec, WatchState};
+pub use sensor::{Class, Counters, Drained, ProbeState, Sensor, SensorError, WatchSpec, WatchState};
 pub use traffic::{DEFAULT_DNS_PORTS, DEFAULT_LOCAL_SOCKETS, NetworkConfig};

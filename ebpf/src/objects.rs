@@ -4,7 +4,8 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, ProgramArra
 use aya::{Btf, Ebpf, EbpfLoader};
 
 use crate::bpffs::{PinDir, SHARED};
-use crate::sensor::{SensorConfig, SensorError};
+use crate::config::SensorConfig;
+use crate::sensor::SensorError;
 
 /// A feature group. One that cannot be parsed or loaded leaves the others alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
