@@ -1,6 +1,6 @@
 //! Packets dropped by the host's own firewall, processes that hide in a network namespace, and a flood by a user without any right, against the real
 //! agent and its server. The rest of docs/hardening.md is in hard_to_blind.rs.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that meets a surprise ends there")]
+#![expect(clippy::unwrap_used, reason = "a test that meets a surprise ends there")]
 
 use std::{
     path::Path,
