@@ -56,10 +56,17 @@ fn rss_bytes() -> u64 {
 pub(crate) struct Budget {
     over_s: f64,
     under_s: f64,
+    /// Since a level was given back.
+    given_back_s: Option<f64>,
+    /// How often in a row a level that was given back had to be taken again at once: each time it is kept twice as long.
+    relapses: i32,
 }
 
-/// Below this share of the limit for as long, a level is given back: between the two nothing changes, so that it does not flap.
+/// Below this share of the limit for as long, a level is given back: between the two nothing changes.
 const GIVE_BACK: f64 = 0.7;
+/// A level that is taken again within so many times the time that shedding needs was given back too early.
+const RELAPSE: f64 = 4.0;
+const RELAPSES_MAX: i32 = 4;
 
 impl Budget {
     /// `percent` of all CPUs was used over `seconds`; `limit` 0 never sheds. Memory over its own limit sheds likewise, and nothing is given back
@@ -71,13 +78,21 @@ impl Budget {
         }
         self.over_s = if percent > limit || over_memory { self.over_s + seconds } else { 0.0 };
         self.under_s = if percent < limit * GIVE_BACK && !over_memory { self.under_s + seconds } else { 0.0 };
+        self.given_back_s = self.given_back_s.map(|since| since + seconds);
         if self.over_s >= over_seconds {
-            *self = Self::default();
+            self.relapses = match self.given_back_s.take() {
+                Some(since) if since < over_seconds * RELAPSE => (self.relapses + 1).min(RELAPSES_MAX),
+                _ => 0,
+            };
+            self.over_s = 0.0;
+            self.under_s = 0.0;
             return level.saturating_add(1).min(Shedding::LEVEL_MAX);
         }
-        if self.under_s >= over_seconds {
-            *self = Self::default();
-            return level.saturating_sub(1);
+        if level > 0 && self.under_s >= over_seconds * 2.0_f64.powi(self.relapses) {
+            self.given_back_s = Some(0.0);
+            self.over_s = 0.0;
+            self.under_s = 0.0;
+            return level - 1;
         }
         level
     }
@@ -98,6 +113,27 @@ mod tests {
         assert_eq!(run(2, 8.0, 600), 2, "between give-back and limit nothing changes");
         assert_eq!(run(2, 1.0, 60), 1);
         assert_eq!(run(1, 1.0, 60), 0);
+    }
+
+    #[test]
+    fn a_level_that_was_given_back_too_early_is_kept_twice_as_long() {
+        let mut budget = Budget::default();
+        // Shedding takes the use far under the limit, and without it the flood is back at once.
+        let (mut level, mut length, mut lengths) = (0, 0, Vec::new());
+        for _ in 0..1_000 {
+            level = budget.note(level, if level == 0 { 50.0 } else { 1.0 }, 10.0, false, 1.0, 10.0);
+            if level == 1 {
+                length += 1;
+            } else if length > 0 {
+                lengths.push(std::mem::take(&mut length));
+            }
+        }
+        assert!(lengths.starts_with(&[10, 20, 40, 80, 160, 160]), "{lengths:?}");
+        let mut run = |level, percent, seconds: u32| (0..seconds).fold(level, |level, _| budget.note(level, percent, 10.0, false, 1.0, 10.0));
+        assert_eq!(run(level, 1.0, 400), 0, "the flood has ended");
+        assert_eq!(run(0, 1.0, 60), 0);
+        assert_eq!(run(0, 50.0, 10), 1);
+        assert_eq!(run(1, 1.0, 10), 0, "after a long calm it begins anew");
     }
 
     #[test]

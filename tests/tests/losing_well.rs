@@ -138,17 +138,24 @@ fn the_budget_sheds_the_least_valuable_first_and_recovers() {
     .unwrap();
     // What is worth more goes on: watched files and processes.
     let mut files = NumberedFiles::new(&folder.join("watched"), &suffix);
+    let mut shedding = Vec::new();
     let end = Instant::now() + Duration::from_secs(25);
     while Instant::now() < end {
         files.make(1).unwrap();
         assert!(Command::new("/bin/true").status().unwrap().success());
         std::thread::sleep(Duration::from_millis(100));
-        peak = peak.max(budget(&agent, "cpu_percent"));
+        let (used, level) = (budget(&agent, "cpu_percent"), budget(&agent, "shedding_level"));
+        peak = peak.max(used);
+        // It stops now and then, to see whether there is room again: what counts is what it uses while it sheds, once that has taken effect.
+        if level >= 1.0 && end - Instant::now() < Duration::from_secs(15) {
+            shedding.push(used);
+        }
     }
-    let (inside, level, limit) = (budget(&agent, "cpu_percent"), budget(&agent, "shedding_level"), budget(&agent, "cpu_percent_max"));
+    let limit = budget(&agent, "cpu_percent_max");
+    shedding.sort_by(f64::total_cmp);
+    let inside = shedding.get(shedding.len() / 2).copied().expect("the flood goes on, and is shed");
     let shown = deployment.ctl.text(&["hosts", "list", "--format", "json"]).unwrap();
-    eprintln!("peak {peak:.1} % of a CPU, shedding at level {level} {inside:.1} %, limit {limit:.1} %");
-    assert!(level >= 1.0, "the flood goes on");
+    eprintln!("peak {peak:.1} % of a CPU, shedding {inside:.1} %, limit {limit:.1} %");
     assert!(inside <= limit, "shedding keeps the agent inside {limit:.1} %: {inside:.1} %");
     assert!(shown.contains("shedding_level") || shown.contains("sheddingLevel"), "the heartbeat tells it: {shown}");
     stop.store(true, Ordering::Relaxed);
