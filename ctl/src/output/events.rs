@@ -136,6 +136,7 @@ fn activity(event: &Value) -> String {
         (1007, 1) => "exec",
         (1007, 2) => "exit",
         (1001, 1) => "create",
+        (1001, 2) => "read",
         (1001, 3) => "write",
         (1001, 4) => "delete",
         (1001, 5) => "rename",
