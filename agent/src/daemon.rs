@@ -127,6 +127,7 @@ fn start(
     {
         tracing::warn!(error = with_sources(&error), "lost ranges may be told twice");
     }
+    let canary = loaded.source.sensor().and_then(|sensor| sensor.canary(&config.run_dir));
     let (snapshot, rules, watch_ids) = (Arc::clone(&loaded.snapshot), Arc::clone(&loaded.rules), loaded.watch_ids.clone());
     let (events, chunks) = mpsc::sync_channel(CHUNKS_MAX);
     let (shared, scan_status) = (Arc::new(ArcSwap::from_pointee(config)), Arc::<ScanStatus>::default());
@@ -140,7 +141,7 @@ fn start(
     let eyes = (Arc::clone(&beats), Arc::clone(&self_watch));
     let running = start::start(loaded, &config, boot.clone(), &ledger, events.clone(), eyes, intake)?;
     // After the first look at what exists, which may take its time: until then nothing is read.
-    let watching = self_watch.start(Arc::clone(&beats), file.clone(), side(events.clone())).context("start the self-watch thread")?;
+    let watching = self_watch.start(Arc::clone(&beats), file.clone(), canary, side(events.clone())).context("start the self-watch thread")?;
     let spooler = std::thread::Builder::new().name("spooler".to_owned()).spawn(move || spooler.run(&chunks, "asked to stop"))?;
     let config_state = file.as_ref().map(|file| ConfigState { file: file.display().to_string(), hash: file_hash(file), ..ConfigState::default() });
     let state = Arc::new(AgentState {

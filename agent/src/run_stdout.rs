@@ -53,7 +53,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     let watched = side(sink.clone());
     let eyes = (Arc::clone(&beats), Arc::clone(&self_watch));
     let running = start::start(loaded, config, boot, &ledger, sink, eyes, None)?;
-    let watching = self_watch.start(beats, None, watched)?;
+    let watching = self_watch.start(beats, None, None, watched)?;
     let (ended, end) = mpsc::channel();
     let by_signal = ended.clone();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {

@@ -1,10 +1,12 @@
 //! What is wrong with this agent's own sight, and since when: told as loss events with their time span, and in a heartbeat that does not wait for its turn.
 //!
 //! The reader of the ring looks after its links and maps ([`picket_ebpf::Sensor::inspect`]) and after its own pauses, and hands over what it finds without waiting.
-//! A thread of its own looks at the rest once a second: whether the reader still turns, whether the agent is traced, whether its configuration is still there.
+//! A thread of its own looks at the rest once a second: whether the reader still turns, whether a thread is traced, whether configuration and program are still
+//! there; and every [`SING_EVERY`] whether the kernel still calls the probes ([`picket_ebpf::Canary`]).
 
 use std::{
     collections::BTreeMap,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -13,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use picket_ebpf::{Tampering, TamperingKind};
+use picket_ebpf::{Canary, Tampering, TamperingKind};
 use picket_event::{Activity, LossCause, SensorLoss, Timestamp};
 use picket_proto::v1;
 use tokio::sync::Notify;
@@ -27,6 +29,8 @@ use crate::{
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A host that went blind is to be known within a minute.
+const SING_EVERY: Duration = Duration::from_secs(15);
 /// The reader turns every few milliseconds, and waits at most for a change of the watches.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
 /// A problem that is over stays in the heartbeats for at least one of them.
@@ -38,22 +42,26 @@ const PROBLEMS_MAX: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Cause {
     ProbeDetached,
+    ProbeSilent,
     MapChanged,
     ReaderStuck,
     AgentPaused,
     Traced,
     ConfigMissing,
+    ProgramMissing,
 }
 
 impl Cause {
     const fn name(self) -> &'static str {
         match self {
             Self::ProbeDetached => "probe_detached",
+            Self::ProbeSilent => "probe_silent",
             Self::MapChanged => "map_changed",
             Self::ReaderStuck => "reader_stuck",
             Self::AgentPaused => "agent_paused",
             Self::Traced => "traced",
             Self::ConfigMissing => "config_missing",
+            Self::ProgramMissing => "program_missing",
         }
     }
 
@@ -61,8 +69,8 @@ impl Cause {
     const fn loss(self) -> Option<LossCause> {
         match self {
             Self::ProbeDetached => Some(LossCause::ProbeDetached),
-            Self::MapChanged | Self::ReaderStuck | Self::AgentPaused | Self::Traced => Some(LossCause::SensorTampered),
-            Self::ConfigMissing => None,
+            Self::ProbeSilent | Self::MapChanged | Self::ReaderStuck | Self::AgentPaused | Self::Traced => Some(LossCause::SensorTampered),
+            Self::ConfigMissing | Self::ProgramMissing => None,
         }
     }
 }
@@ -104,6 +112,7 @@ impl SelfWatch {
         for Tampering { kind, subject, detail, healed } in found {
             let cause = match kind {
                 TamperingKind::ProbeDetached => Cause::ProbeDetached,
+                TamperingKind::ProbeSilent => Cause::ProbeSilent,
                 TamperingKind::MapChanged => Cause::MapChanged,
             };
             tracing::error!(cause = cause.name(), subject, detail, healed, "the sensor was tampered with");
@@ -168,10 +177,17 @@ impl SelfWatch {
     }
 
     /// Looks until the guard is dropped.
-    pub(crate) fn start(self: &Arc<Self>, beats: Arc<Beats>, config_file: Option<PathBuf>, sink: (SideSink, SideGuard)) -> std::io::Result<SelfWatchGuard> {
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        beats: Arc<Beats>,
+        config_file: Option<PathBuf>,
+        canary: Option<Canary>,
+        sink: (SideSink, SideGuard),
+    ) -> std::io::Result<SelfWatchGuard> {
         let (stop, (sink, guard)) = (Arc::<AtomicBool>::default(), sink);
         let (watch, stopped) = (Arc::clone(self), Arc::clone(&stop));
-        let look = Look { watch, beats, config_file, last: 0, turned: Instant::now(), looked: Instant::now() };
+        let now = Instant::now();
+        let look = Look { watch, beats, config_file, program: Program::own(), canary, sung: now, sung_at: wall_now(), last: 0, turned: now, looked: now };
         std::thread::Builder::new().name("self-watch".to_owned()).spawn(move || look.run(&sink, &stopped))?;
         Ok(SelfWatchGuard { stop, _sink: guard })
     }
@@ -193,6 +209,10 @@ struct Look {
     watch: Arc<SelfWatch>,
     beats: Arc<Beats>,
     config_file: Option<PathBuf>,
+    program: Option<Program>,
+    canary: Option<Canary>,
+    sung: Instant,
+    sung_at: Timestamp,
     last: u64,
     turned: Instant,
     looked: Instant,
@@ -204,6 +224,8 @@ impl Look {
             self.reader();
             self.tracer();
             self.config();
+            self.program();
+            self.sing();
             let events: Chunk = self.watch.take_untold().into_iter().map(|loss| Numbered::own(own_event(Activity::Loss(loss), wall_now()))).collect();
             if !sink.send(events) {
                 return;
@@ -230,13 +252,31 @@ impl Look {
     }
 
     fn tracer(&self) {
-        match tracer(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()) {
+        match tracer_of_any_thread() {
             None => self.watch.over(Cause::Traced, "agent"),
             Some(pid) => {
                 let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
                 let detail = format!("process {pid} ({}) can change what the agent does", name.trim());
                 self.watch.note(Cause::Traced, "agent", &detail, wall_now(), false);
             }
+        }
+    }
+
+    fn sing(&mut self) {
+        let Some(canary) = self.canary.as_mut().filter(|_| self.sung.elapsed() >= SING_EVERY) else { return };
+        self.sung = Instant::now();
+        let since = std::mem::replace(&mut self.sung_at, wall_now());
+        self.watch.tampered(canary.sing(), since);
+    }
+
+    fn program(&self) {
+        let Some(program) = &self.program else { return };
+        if program.stands() {
+            self.watch.over(Cause::ProgramMissing, "program");
+        } else {
+            let what = if is_gone(&program.path) { "is gone" } else { "is another file" };
+            let detail = format!("{} {what}: the agent goes on with what it was started from until it is restarted", program.path.display());
+            self.watch.note(Cause::ProgramMissing, "program", &detail, wall_now(), false);
         }
     }
 
@@ -248,6 +288,30 @@ impl Look {
         } else {
             self.watch.over(Cause::ConfigMissing, "configuration");
         }
+    }
+}
+
+/// A thread is traced on its own: the status of the process tells of its first thread alone.
+fn tracer_of_any_thread() -> Option<u32> {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("status")).ok()).find_map(|status| tracer(&status))
+}
+
+/// The file that this process was started from.
+struct Program {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Program {
+    fn own() -> Option<Self> {
+        let (path, file) = (std::fs::read_link("/proc/self/exe").ok()?, std::fs::metadata("/proc/self/exe").ok()?);
+        Some(Self { path, device: file.dev(), inode: file.ino() })
+    }
+
+    fn stands(&self) -> bool {
+        std::fs::metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == (self.device, self.inode))
     }
 }
 

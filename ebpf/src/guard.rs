@@ -43,6 +43,8 @@ pub enum TamperingKind {
     ProbeDetached,
     /// A map was changed from outside.
     MapChanged,
+    /// A probe is attached and not called ([`crate::Canary`]).
+    ProbeSilent,
 }
 
 /// Descriptors of maps that are to be frozen once they hold what they shall.
@@ -94,6 +96,9 @@ struct Held {
     fd: i32,
     link: u32,
     program: String,
+    /// The kernel's number of the program, and its descriptor.
+    number: u32,
+    program_fd: i32,
     /// Of a control group: its id turns 0 when the link is detached.
     group: Option<u64>,
     told: bool,
@@ -104,14 +109,25 @@ struct Held {
 pub(crate) struct Lost {
     pub(crate) program: String,
     pub(crate) detail: String,
-    /// A link to a control group, which can be made again; any other needs its descriptor, which is gone.
-    pub(crate) of_group: bool,
+    pub(crate) remedy: Remedy,
+}
+
+/// How a link can do its work again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remedy {
+    /// A link to a control group can be made anew.
+    Attach,
+    /// It holds another program: it can be given ours again.
+    Update { link: i32, program: i32 },
+    /// Its descriptor is gone.
+    None,
 }
 
 impl Links {
     /// Finds them by the kernel's numbers. `programs`: name and descriptor of each that was loaded.
     pub(crate) fn census(programs: &[(String, i32)]) -> Self {
-        let names: BTreeMap<u32, &str> = programs.iter().filter_map(|(name, fd)| Some((number(&fdinfo(*fd)?, "prog_id:")?, name.as_str()))).collect();
+        let names: BTreeMap<u32, (&str, i32)> =
+            programs.iter().filter_map(|(name, fd)| Some((number(&fdinfo(*fd)?, "prog_id:")?, (name.as_str(), *fd)))).collect();
         let descriptors = fs::read_dir("/proc/self/fd").into_iter().flatten().filter_map(Result::ok);
         let held = descriptors.filter_map(|entry| {
             let target = fs::read_link(entry.path()).ok()?;
@@ -120,29 +136,33 @@ impl Links {
                 return None;
             }
             let text = fdinfo(fd)?;
-            let (link, program) = (number(&text, "link_id:")?, number::<u32>(&text, "prog_id:")?);
-            let program = names.get(&program)?;
+            let (link, runs) = (number(&text, "link_id:")?, number::<u32>(&text, "prog_id:")?);
+            let (program, program_fd) = *names.get(&runs)?;
             let group = number(&text, "cgroup_id:");
             // One that was detached before stays a descriptor and is nobody's link.
-            (group != Some(0)).then(|| Held { fd, link, program: (*program).to_owned(), group, told: false })
+            (group != Some(0)).then(|| Held { fd, link, program: program.to_owned(), number: runs, program_fd, group, told: false })
         });
         Self { held: held.collect() }
     }
 
-    /// Links that were detached or closed since the last look, each told once.
+    /// Links that were detached, closed or given another program since the last look, each told once.
     pub(crate) fn lost(&mut self) -> Vec<Lost> {
         let mut lost = Vec::new();
         for held in self.held.iter_mut().filter(|held| !held.told) {
             let text = fdinfo(held.fd);
             let same = text.as_ref().is_some_and(|text| number(text, "link_id:") == Some(held.link));
             let group = text.as_ref().and_then(|text| number::<u64>(text, "cgroup_id:"));
-            let detail = match (same, held.group.is_some(), group) {
-                (false, ..) => "its link was closed",
-                (true, true, Some(0) | None) => "its link was detached",
+            let runs = text.as_ref().and_then(|text| number::<u32>(text, "prog_id:"));
+            let (detail, remedy) = match (same, held.group.is_some(), group) {
+                (false, ..) => ("its link was closed".to_owned(), Remedy::None),
+                (true, true, Some(0) | None) => ("its link was detached".to_owned(), Remedy::Attach),
+                (true, ..) if runs != Some(held.number) => {
+                    (format!("program {} stood in its place", runs.unwrap_or_default()), Remedy::Update { link: held.fd, program: held.program_fd })
+                }
                 (true, ..) => continue,
             };
             held.told = true;
-            lost.push(Lost { program: held.program.clone(), detail: detail.to_owned(), of_group: same && held.group.is_some() });
+            lost.push(Lost { program: held.program.clone(), detail, remedy });
         }
         lost
     }
@@ -154,10 +174,10 @@ pub(crate) fn probe_of(program: &str) -> String {
     of.map_or(program, |probe| probe.name).to_owned()
 }
 
-fn fdinfo(fd: i32) -> Option<String> {
+pub(crate) fn fdinfo(fd: i32) -> Option<String> {
     fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()
 }
 
-fn number<T: std::str::FromStr>(text: &str, label: &str) -> Option<T> {
+pub(crate) fn number<T: std::str::FromStr>(text: &str, label: &str) -> Option<T> {
     text.lines().find_map(|line| line.strip_prefix(label))?.trim().parse().ok()
 }

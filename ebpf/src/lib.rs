@@ -16,6 +16,7 @@
 mod actions;
 mod attach;
 mod bpffs;
+mod canary;
 mod cgroup;
 mod config;
 mod decode;
@@ -33,6 +34,7 @@ mod sys;
 mod traffic;
 mod watches;
 
+pub use canary::Canary;
 pub use config::SensorConfig;
 pub use defaults::{DEFAULT_ENVIRONMENT, DEFAULT_EXTENSIONS};
 pub use guard::{Tampering, TamperingKind};

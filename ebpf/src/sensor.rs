@@ -3,16 +3,17 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aya::Btf;
 
 use crate::attach::{Attached, attach, load_iterators, reason};
 use crate::bpffs::PinDir;
+use crate::canary::Canary;
 use crate::config::SensorConfig;
 use crate::decode::{decode, kind};
-use crate::guard::{self, Links, Tampering, TamperingKind};
+use crate::guard::{self, Links, Remedy, Tampering, TamperingKind};
 use crate::kernel::{KernelSupport, kernel_support};
 use crate::layout::{ENVIRONMENT_NAME, EXTENSION_MAX, KIND_DNS, KIND_FILE, KIND_FLOW, KIND_SOCKET, SOCKET_NAME};
 use crate::objects::{Maps, Objects};
@@ -366,8 +367,11 @@ impl Sensor {
         let Some(attached) = &mut self.attached else { return found };
         let lost = self.links.lost();
         for lost in &lost {
-            let again =
-                if lost.of_group { attached.again(&mut self.objects, &lost.program) } else { Err("only a restart of the agent attaches it again".into()) };
+            let again = match lost.remedy {
+                Remedy::Attach => attached.again(&mut self.objects, &lost.program),
+                Remedy::Update { link, program } => sys::update_link(link, program).map_err(|error| format!("it cannot be put back: {error}")),
+                Remedy::None => Err("only a restart of the agent attaches it again".into()),
+            };
             let probe = guard::probe_of(&lost.program);
             let detail = match &again {
                 Ok(()) => format!("{}: {}", lost.program, lost.detail),
@@ -389,6 +393,13 @@ impl Sensor {
             found.extend(self.watches.inspect(maps));
         }
         found
+    }
+
+    /// What notices probes that are attached and not called. `folder`: where a file may come and go. `None` where the kernel does not count runs
+    /// ([`SensorConfig::measure_run_time`]).
+    #[must_use]
+    pub fn canary(&self, folder: &Path) -> Option<Canary> {
+        self.run_time.is_some().then(|| Canary::new(self.programs(), folder))
     }
 
     /// Counters left behind by an earlier run on this boot that did not end in order: `produced - consumed` records were lost with it.

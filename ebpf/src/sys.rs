@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 const BPF_MAP_FREEZE: libc::c_long = 22;
 const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_ITER_CREATE: libc::c_long = 33;
 const BPF_ENABLE_STATS: libc::c_long = 32;
 const BPF_TRACE_ITER: u32 = 28;
@@ -44,6 +45,15 @@ struct EnableStats {
     kind: u32,
 }
 
+/// `link_update` of `union bpf_attr`.
+#[repr(C)]
+struct LinkUpdate {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
+}
+
 /// While this is open the kernel measures the run time of every program on the host. Takes `CAP_SYS_ADMIN`.
 pub(crate) fn measure_run_time() -> io::Result<OwnedFd> {
     call(BPF_ENABLE_STATS, &EnableStats { kind: BPF_STATS_RUN_TIME })
@@ -79,26 +89,35 @@ impl MapIterator {
 }
 
 /// From now on system calls can read the map and not change it; programs still can.
-#[expect(unsafe_code, reason = "bpf(2) has no safe wrapper and aya freezes only read-only data")]
 pub(crate) fn freeze_map(map: BorrowedFd<'_>) -> io::Result<()> {
-    let attributes = unsigned(map.as_raw_fd())?;
-    // SAFETY: `map_fd` is the only attribute of this command; the kernel reads 4 bytes behind the pointer, which live until the call returns.
-    let done = unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_FREEZE, std::ptr::from_ref(&attributes), size_of::<u32>()) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    // `map_fd` is the only attribute of this command.
+    result(BPF_MAP_FREEZE, &unsigned(map.as_raw_fd())?).map(drop)
+}
+
+/// The link runs this program from now on, whatever it ran before.
+pub(crate) fn update_link(link: i32, program: i32) -> io::Result<()> {
+    result(BPF_LINK_UPDATE, &LinkUpdate { link_fd: unsigned(link)?, new_prog_fd: unsigned(program)?, flags: 0, old_prog_fd: 0 }).map(drop)
 }
 
 fn unsigned(fd: i32) -> io::Result<u32> {
     u32::try_from(fd).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))
 }
 
-#[expect(unsafe_code, reason = "bpf(2) has no safe wrapper and aya passes no iterator information")]
+/// For commands that answer with a descriptor.
+#[expect(unsafe_code, reason = "the kernel gives descriptors as numbers")]
 fn call<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
+    let fd = result(command, attributes)?;
+    // SAFETY: the kernel has just given this descriptor to us and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[expect(unsafe_code, reason = "bpf(2) has no safe wrapper and aya has none of these commands")]
+fn result<T>(command: libc::c_long, attributes: &T) -> io::Result<i32> {
     // SAFETY: the kernel reads `size_of::<T>()` bytes behind the pointer, which live until the call returns; for these commands
     // it writes nothing back. Pointers inside point to values that the caller keeps alive.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
-    match i32::try_from(fd) {
-        // SAFETY: the kernel has just given this descriptor to us and nobody else knows it.
-        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
+    match i32::try_from(answer) {
+        Ok(answer) if answer >= 0 => Ok(answer),
         _ => Err(io::Error::last_os_error()),
     }
 }

@@ -12,8 +12,7 @@ use std::{
 };
 
 use picket_tests::{
-    binaries::can_trace,
-    fixture::{Agent, AgentOptions, Deployment, ServerOptions},
+    fixture::{Deployment, ServerOptions, WatchedHost},
     host_load::write_safetensors,
     wait,
 };
@@ -60,32 +59,6 @@ impl Drop for Tail {
     }
 }
 
-struct Scene {
-    deployment: Deployment,
-    agent: Agent,
-}
-
-fn scene(name: &str) -> Option<Scene> {
-    if let Some(reason) = can_trace() {
-        wait::skipped(name, &reason);
-        return None;
-    }
-    let deployment = Deployment::start(&ServerOptions { flush_interval_s: 2, ..ServerOptions::default() }).unwrap();
-    let options = AgentOptions { watches: vec![(deployment.folder().join("models"), "model".to_owned())], ..AgentOptions::default() };
-    std::fs::create_dir(deployment.folder().join("models")).unwrap();
-    let mut agent = deployment.agent(deployment.server.agent_address(), &options).unwrap();
-    agent.run().unwrap();
-    let scene = Scene { deployment, agent };
-    wait::until("the host is connected", Duration::from_secs(20), || Ok(scene.host_text()?.to_lowercase().contains("connected").then_some(()))).unwrap();
-    Some(scene)
-}
-
-impl Scene {
-    fn host_text(&self) -> anyhow::Result<String> {
-        self.deployment.ctl.text(&["hosts", "list", "--format", "json"])
-    }
-}
-
 fn file_row(row: &Value, activity: u64, path: &Path) -> bool {
     row["class_uid"] == 1001 && row["activity_id"] == activity && row["file"]["path"] == *path.to_string_lossy()
 }
@@ -106,13 +79,13 @@ fn names_its_actor(row: &Value, program: &str, command: &str) {
 
 #[test]
 fn an_artifact_is_copied_read_by_mmap_and_removed() {
-    let Some(mut scene) = scene("an_artifact_is_copied_read_by_mmap_and_removed") else { return };
-    let tail = Tail::start(&scene.deployment, "class:file");
+    let Some(mut watched) = WatchedHost::start("an_artifact_is_copied_read_by_mmap_and_removed") else { return };
+    let tail = Tail::start(&watched.deployment, "class:file");
     std::thread::sleep(Duration::from_millis(500));
     let outside = tempfile::tempdir().unwrap();
     let original = outside.path().join("base.safetensors");
     write_safetensors(&original, 1 << 20).unwrap();
-    let copy = scene.deployment.folder().join("models/stolen-weights.safetensors");
+    let copy = watched.models.join("stolen-weights.safetensors");
     let began = Instant::now();
     run(Command::new("cp").arg(&original).arg(&copy));
     let read = tail.wait_for("cp opens the original", |row| file_row(row, 14, &original));
@@ -133,7 +106,7 @@ fn an_artifact_is_copied_read_by_mmap_and_removed() {
     let removed = tail.wait_for("rm deletes the copy", |row| file_row(row, 4, &copy));
     names_its_actor(&removed, "rm", "stolen-weights.safetensors");
 
-    let ctl = &scene.deployment.ctl;
+    let ctl = &watched.deployment.ctl;
     let found = ctl.search("stolen-weights.safetensors class:file", 100).unwrap();
     for activity in [1, 3, 14, 4] {
         assert!(found.iter().any(|row| file_row(row, activity, &copy)), "search finds activity {activity}: {found:#?}");
@@ -144,7 +117,7 @@ fn an_artifact_is_copied_read_by_mmap_and_removed() {
     assert!(launches.iter().any(|row| row["activity_id"] == 1 && row["process"]["name"] == "cp"), "{launches:#?}");
     let counted = ctl.number(&format!("SELECT count(*) FROM files WHERE path = '{}'", copy.display())).unwrap();
     assert_eq!(counted, found.iter().filter(|row| row["file"]["path"] == *copy.to_string_lossy()).count() as u64, "sql and search see the same events");
-    scene.agent.stop().unwrap();
+    watched.agent.stop().unwrap();
 }
 
 fn run(command: &mut Command) {
@@ -154,8 +127,8 @@ fn run(command: &mut Command) {
 
 #[test]
 fn curl_against_a_local_listener() {
-    let Some(mut scene) = scene("curl_against_a_local_listener") else { return };
-    let tail = Tail::start(&scene.deployment, "class:network");
+    let Some(mut watched) = WatchedHost::start("curl_against_a_local_listener") else { return };
+    let tail = Tail::start(&watched.deployment, "class:network");
     std::thread::sleep(Duration::from_millis(500));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -183,18 +156,18 @@ fn curl_against_a_local_listener() {
         row["class_uid"] == 4001 && row["activity_id"] == 1 && row["connection_info"]["direction_id"] == 1 && row["dst_endpoint"]["port"] == port
     });
     assert_eq!(accepted["actor"]["process"]["pid"], std::process::id(), "{accepted:#}");
-    let found = scene.deployment.ctl.search(&format!("port:{port}"), 50).unwrap();
+    let found = watched.deployment.ctl.search(&format!("port:{port}"), 50).unwrap();
     assert!(found.len() >= 3, "{found:#?}");
-    scene.agent.stop().unwrap();
+    watched.agent.stop().unwrap();
 }
 
 #[test]
 fn the_host_shows_its_kernel_probes_drops_spool_and_cost() {
-    let Some(mut scene) = scene("the_host_shows_its_kernel_probes_drops_spool_and_cost") else { return };
+    let Some(mut watched) = WatchedHost::start("the_host_shows_its_kernel_probes_drops_spool_and_cost") else { return };
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let heartbeat = |text: &str| text.contains("rss_bytes") || text.contains("rssBytes");
     let text = wait::until("a heartbeat", Duration::from_secs(30), || {
-        let text = scene.host_text()?;
+        let text = watched.as_listed()?;
         Ok(heartbeat(&text).then_some(text))
     })
     .unwrap();
@@ -205,15 +178,15 @@ fn the_host_shows_its_kernel_probes_drops_spool_and_cost() {
         assert!(text.to_lowercase().contains(word), "{word}: {text}");
     }
     let uid = find_key(&hosts, &["device_uid", "deviceUid"]).and_then(|uid| uid.as_str().map(str::to_owned)).unwrap();
-    let shown = scene.deployment.ctl.text(&["hosts", "show", &uid]).unwrap();
+    let shown = watched.deployment.ctl.text(&["hosts", "show", &uid]).unwrap();
     for word in [release.trim(), "sched_process_exec", "spool"] {
         assert!(shown.to_lowercase().contains(word), "{word} in:\n{shown}");
     }
-    let missing = scene.deployment.ctl.output(&["hosts", "show", "no-such-host"]).unwrap();
+    let missing = watched.deployment.ctl.output(&["hosts", "show", "no-such-host"]).unwrap();
     assert_eq!(missing.status.code(), Some(3), "an unknown host exits with 3");
-    let status = scene.agent.status().unwrap();
+    let status = watched.agent.status().unwrap();
     assert!(status.to_string().contains("probes"), "{status}");
-    scene.agent.stop().unwrap();
+    watched.agent.stop().unwrap();
 }
 
 /// The value of the first of `names` anywhere within.

@@ -1,5 +1,4 @@
 //! From this kernel to a search: an upload that is still running, a name that is asked for, a runtime's socket.
-#![expect(clippy::unwrap_used, reason = "a test that meets a surprise ends there")]
 
 use std::{
     io::Read,
@@ -9,48 +8,15 @@ use std::{
     time::Duration,
 };
 
-use picket_tests::{
-    binaries::can_trace,
-    fixture::{Agent, AgentOptions, Deployment, ServerOptions},
-    wait,
-};
+use picket_tests::{fixture::WatchedHost, wait};
 use serde_json::Value;
 
 /// Rounds are 5 s apart; a loaded two-core machine gets more.
 const VISIBLE_MAX: Duration = Duration::from_secs(40);
 
-struct Scene {
-    deployment: Deployment,
-    agent: Agent,
-}
-
-fn scene(name: &str) -> Option<Scene> {
-    if let Some(reason) = can_trace() {
-        wait::skipped(name, &reason);
-        return None;
-    }
-    let deployment = Deployment::start(&ServerOptions::default()).unwrap();
-    let mut agent = deployment.agent(deployment.server.agent_address(), &AgentOptions::default()).unwrap();
-    agent.run().unwrap();
-    let connected = || Ok(deployment.ctl.text(&["hosts", "list", "--format", "json"])?.to_lowercase().contains("connected").then_some(()));
-    wait::until("the host is connected", Duration::from_secs(20), connected).unwrap();
-    Some(Scene { deployment, agent })
-}
-
-impl Scene {
-    /// The rows that a query finds, once `enough` of them are there.
-    fn rows(&self, query: &str, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
-        wait::until(query, VISIBLE_MAX, || {
-            let rows = self.deployment.ctl.search(query, 100)?;
-            Ok(enough(&rows).then_some(rows))
-        })
-        .unwrap()
-    }
-}
-
 #[test]
 fn an_upload_is_found_while_it_runs() {
-    let Some(mut scene) = scene("an_upload_is_found_while_it_runs") else { return };
+    let Some(mut watched) = WatchedHost::start("an_upload_is_found_while_it_runs") else { return };
     let folder = tempfile::tempdir().unwrap();
     let weights = folder.path().join("weights");
     std::fs::write(&weights, vec![7; 60 << 20]).unwrap();
@@ -72,7 +38,7 @@ fn an_upload_is_found_while_it_runs() {
         sums.sort_unstable();
         sums
     };
-    let rows = scene.rows(&format!("port:{port} class:network"), |rows| traffic(rows).len() >= 2);
+    let rows = watched.rows(&format!("port:{port} class:network"), VISIBLE_MAX, |rows| traffic(rows).len() >= 2).unwrap();
     assert!(upload.try_wait().unwrap().is_none(), "the upload still runs");
     let sums = traffic(&rows);
     assert!(sums[0] >= 64 << 10 && sums[0] < sums[1], "{sums:?}");
@@ -83,11 +49,11 @@ fn an_upload_is_found_while_it_runs() {
     upload.kill().unwrap();
     upload.wait().unwrap();
     server.join().unwrap();
-    let rows = scene.rows(&format!("port:{port} class:network"), |rows| rows.iter().filter(of_curl).any(|row| row["activity_id"] == 2));
+    let rows = watched.rows(&format!("port:{port} class:network"), VISIBLE_MAX, |rows| rows.iter().filter(of_curl).any(|row| row["activity_id"] == 2)).unwrap();
     let closed = rows.iter().filter(of_curl).find(|row| row["activity_id"] == 2).unwrap();
     assert!(closed["traffic"]["bytes_out"].as_u64().unwrap() >= sums[1], "the close has the total: {closed:#}");
     assert!(rows.iter().any(|row| row["activity_id"] == 7 && row["dst_endpoint"]["port"] == port && row["actor"]["process"]["pid"] == std::process::id()));
-    scene.agent.stop().unwrap();
+    watched.agent.stop().unwrap();
 }
 
 /// Answers A with 10.9.8.7 and says that there is no AAAA; then another process asks through the system's resolver.
@@ -115,7 +81,7 @@ fn a_name_is_asked_for_in_a_namespace_of_its_own() {
         wait::skipped(name, "unshare and ip are not installed");
         return;
     }
-    let Some(mut scene) = scene(name) else { return };
+    let Some(mut watched) = WatchedHost::start(name) else { return };
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("resolv.conf"), "nameserver 127.0.0.53\n").unwrap();
     std::fs::write(folder.path().join("resolver.py"), RESOLVER).unwrap();
@@ -127,7 +93,7 @@ fn a_name_is_asked_for_in_a_namespace_of_its_own() {
     let (pid, address) = said.split_once(' ').unwrap();
     assert_eq!(address, "10.9.8.7");
     let pid: u32 = pid.parse().unwrap();
-    let rows = scene.rows(&format!("{host} class:dns"), |rows| rows.len() >= 4);
+    let rows = watched.rows(&format!("{host} class:dns"), VISIBLE_MAX, |rows| rows.len() >= 4).unwrap();
     let of = |activity: u64, kind: &str| {
         rows.iter().find(|row| row["activity_id"] == activity && row["query"]["type"] == kind).unwrap_or_else(|| panic!("{rows:#?}"))
     };
@@ -145,23 +111,23 @@ fn a_name_is_asked_for_in_a_namespace_of_its_own() {
     let took = answered["response_time"].as_i64().unwrap() - answered["query_time"].as_i64().unwrap();
     assert!((0..30_000).contains(&took), "{answered:#}");
     assert_eq!(of(2, "AAAA")["answers"], Value::Null);
-    scene.agent.stop().unwrap();
+    watched.agent.stop().unwrap();
 }
 
 #[test]
 fn a_runtimes_socket_is_reached() {
-    let Some(mut scene) = scene("a_runtimes_socket_is_reached") else { return };
+    let Some(mut watched) = WatchedHost::start("a_runtimes_socket_is_reached") else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("docker.sock");
     let _listener = UnixListener::bind(&path).unwrap();
     drop(UnixStream::connect(&path).unwrap());
     let text = path.to_string_lossy();
-    let rows = scene.rows(&format!("file.path:{text} class:file"), |rows| !rows.is_empty());
+    let rows = watched.rows(&format!("file.path:{text} class:file"), VISIBLE_MAX, |rows| !rows.is_empty()).unwrap();
     let row = &rows[0];
     assert_eq!(
         (&row["activity_id"], &row["file"]["path"], &row["actor"]["process"]["pid"]),
         (&Value::from(14), &Value::from(&*text), &Value::from(std::process::id()))
     );
     assert_eq!(row["picket"]["method"], "connect", "{row:#}");
-    scene.agent.stop().unwrap();
+    watched.agent.stop().unwrap();
 }

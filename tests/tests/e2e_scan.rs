@@ -4,48 +4,24 @@
 
 use std::{path::Path, process::Command, time::Duration};
 
-use picket_tests::{
-    binaries::{can_trace, program},
-    fixture::{Agent, AgentOptions, Deployment, ServerOptions},
-    wait,
-};
+use picket_tests::{binaries::program, fixture::WatchedHost, wait};
 use serde_json::Value;
 
 /// Quiet time, start of the scanner and of its rules, and the way to the server, on a loaded machine.
 const FOUND_MAX: Duration = Duration::from_secs(60);
 
-struct Scene {
-    deployment: Deployment,
-    agent: Agent,
-}
-
-fn scene(name: &str) -> Option<Scene> {
-    if let Some(reason) = can_trace() {
-        wait::skipped(name, &reason);
-        return None;
-    }
+fn start(test: &str) -> Option<WatchedHost> {
     if let Err(error) = program("picket-scanner") {
-        wait::skipped(name, &error.to_string());
+        wait::skipped(test, &error.to_string());
         return None;
     }
-    let deployment = Deployment::start(&ServerOptions { flush_interval_s: 2, ..ServerOptions::default() }).unwrap();
-    let models = deployment.folder().join("models");
-    std::fs::create_dir(&models).unwrap();
-    let options = AgentOptions { watches: vec![(models, "model".to_owned())], ..AgentOptions::default() };
-    let mut agent = deployment.agent(deployment.server.agent_address(), &options).unwrap();
-    agent.run().unwrap();
-    let scene = Scene { deployment, agent };
-    wait::until("the host is connected", Duration::from_secs(20), || {
-        Ok(scene.deployment.ctl.text(&["hosts", "list", "--format", "json"])?.to_lowercase().contains("connected").then_some(()))
-    })
-    .unwrap();
-    Some(scene)
+    WatchedHost::start(test)
 }
 
-impl Scene {
-    fn found(&self, what: &str, matches: impl Fn(&Value) -> bool) -> Value {
-        wait::until(what, FOUND_MAX, || Ok(self.deployment.ctl.search("class:finding OR class:scan", 200)?.into_iter().find(|row| matches(row)))).unwrap()
-    }
+/// The first row about findings and scans that matches.
+fn found(watched: &WatchedHost, what: &str, matches: impl Fn(&Value) -> bool) -> Value {
+    let rows = watched.rows("class:finding OR class:scan", FOUND_MAX, |rows| rows.iter().any(&matches));
+    rows.unwrap_or_else(|error| panic!("{what}: {error:#}")).into_iter().find(|row| matches(row)).unwrap()
 }
 
 /// Writes a pickle that would print, as a download does: under another name first.
@@ -61,36 +37,36 @@ fn is_about(row: &Value, path: &Path) -> bool {
 
 #[test]
 fn a_malicious_model_that_lands_is_found_with_who_wrote_it() {
-    let Some(mut scene) = scene("a_malicious_model_that_lands_is_found_with_who_wrote_it") else { return };
-    let model = scene.deployment.folder().join("models/landed.pkl");
+    let Some(mut watched) = start("a_malicious_model_that_lands_is_found_with_who_wrote_it") else { return };
+    let model = watched.models.join("landed.pkl");
     download(&model);
-    let finding = scene.found("the finding", |row| is_about(row, &model));
+    let finding = found(&watched, "the finding", |row| is_about(row, &model));
     assert!(finding["finding_info"]["analytic"]["uid"].as_str().unwrap().starts_with("PICKET-PKL-"), "{finding:#}");
     assert!(finding.to_string().contains("builtins.print('harmless')"), "{finding:#}");
     assert!(finding.to_string().contains(".incomplete"), "the command line of who wrote it: {finding:#}");
-    let scan = scene.found("the scan", |row| row["class_uid"] == 6007 && row.to_string().contains("landed.pkl"));
+    let scan = found(&watched, "the scan", |row| row["class_uid"] == 6007 && row.to_string().contains("landed.pkl"));
     assert_eq!(scan["activity_id"], 2, "{scan:#}");
-    scene.agent.stop().unwrap();
+    watched.agent.stop().unwrap();
 }
 
 #[test]
 fn a_scan_that_the_server_asks_for_is_done_and_told() {
-    let Some(mut scene) = scene("a_scan_that_the_server_asks_for_is_done_and_told") else { return };
-    let hosts = scene.deployment.ctl.lines(&["hosts", "list", "--format", "jsonl"]).unwrap();
+    let Some(mut watched) = start("a_scan_that_the_server_asks_for_is_done_and_told") else { return };
+    let hosts = watched.deployment.ctl.lines(&["hosts", "list", "--format", "jsonl"]).unwrap();
     let host = hosts.first().unwrap()["deviceUid"].as_str().unwrap().to_owned();
     // Not watched, and of no ending that is: only the command leads here.
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("payload.xyz"), b"cbuiltins\nprint\n(S'harmless'\ntR.").unwrap();
-    let refused = scene.deployment.ctl.text(&["scans", "start", "--host", &host, "relative"]);
+    let refused = watched.deployment.ctl.text(&["scans", "start", "--host", &host, "relative"]);
     assert!(refused.is_err_and(|error| error.to_string().contains("absolute")));
-    let command = scene.deployment.ctl.text(&["scans", "start", "--host", &host, &folder.path().to_string_lossy()]).unwrap();
-    let finding = scene.found("the finding", |row| is_about(row, &folder.path().join("payload.xyz")));
+    let command = watched.deployment.ctl.text(&["scans", "start", "--host", &host, &folder.path().to_string_lossy()]).unwrap();
+    let finding = found(&watched, "the finding", |row| is_about(row, &folder.path().join("payload.xyz")));
     assert!(finding["finding_info"]["analytic"]["uid"].as_str().unwrap().starts_with("PICKET-PKL-"), "{finding:#}");
-    let scan = scene.found("the end of the scan", |row| row["class_uid"] == 6007 && row["activity_id"] == 2 && row.to_string().contains(command.trim()));
+    let scan = found(&watched, "the end of the scan", |row| row["class_uid"] == 6007 && row["activity_id"] == 2 && row.to_string().contains(command.trim()));
     assert!(scan.to_string().contains("payload.xyz") || scan["num_files"] == 1, "{scan:#}");
-    let shown = scene.deployment.ctl.lines(&["--format", "jsonl", "scans", "show", command.trim()]).unwrap();
+    let shown = watched.deployment.ctl.lines(&["--format", "jsonl", "scans", "show", command.trim()]).unwrap();
     assert_eq!((shown[0]["state"].as_str(), shown[0]["findings"].as_array().map(Vec::len)), (Some("Completed"), Some(1)), "{shown:#?}");
-    let listed = scene.deployment.ctl.lines(&["--format", "jsonl", "scans", "list", "--host", &host]).unwrap();
+    let listed = watched.deployment.ctl.lines(&["--format", "jsonl", "scans", "list", "--host", &host]).unwrap();
     assert!(listed.iter().any(|scan| scan["command_uid"] == command.trim() && scan["trigger"] == "Manual"), "{listed:#?}");
-    scene.agent.stop().unwrap();
+    watched.agent.stop().unwrap();
 }

@@ -4,7 +4,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -217,6 +217,27 @@ fn detached_links_are_told_and_attached_again_where_the_agent_may() {
     }
 }
 
+#[test]
+fn a_link_that_got_another_program_is_told_and_put_back() {
+    let test = "a_link_that_got_another_program_is_told_and_put_back";
+    let Some(scene) = Scene::start(test) else { return };
+    if bpftool(&["version"]).is_none() {
+        return wait::skipped(test, "bpftool is not installed");
+    }
+    let link = || group_link(scene.agent.pid().unwrap(), "packet_egress");
+    let Some(before) = link() else { return wait::skipped(test, "this kernel refuses the probes on control groups") };
+    let script = include_str!("../../ebpf/tests/rig/replace_program.py");
+    let output = Command::new("python3").args(["-c", script, &before]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told =
+        |host: &Value| host["problems"].as_array().is_some_and(|problems| problems.iter().any(|one| one["subject"] == "udp_flow" && one["healed"] == true));
+    let blinded = scene.becomes("blinded", told);
+    assert!(blinded["stateReason"].to_string().contains("stood in its place"), "{blinded}");
+    scene.told("probe_detached", |row| row["message"].to_string().contains("packet_egress"));
+    assert_eq!(link().as_ref(), Some(&before), "the same link runs the agent's program again, without the right to attach one");
+    scene.becomes("connected", |_| true);
+}
+
 /// Id of the link that attaches the agent's program of that name to the control group.
 fn group_link(pid: u32, program: &str) -> Option<String> {
     let mut programs = Vec::new();
@@ -318,4 +339,60 @@ fn a_configuration_that_disappears_is_told_and_the_agent_goes_on() {
     std::fs::rename(&away, &file).unwrap();
     scene.becomes("connected", |host| host["problems"].as_array().is_none_or(Vec::is_empty));
     scene.agent.stop().unwrap();
+}
+
+#[test]
+fn a_program_that_is_renamed_is_told_and_the_agent_goes_on() {
+    let Some(mut scene) = Scene::start("a_program_that_is_renamed_is_told_and_the_agent_goes_on") else { return };
+    scene.agent.stop().unwrap();
+    let program = scene.agent.own_program().unwrap();
+    scene.agent.run().unwrap();
+    let no_problems = |host: &Value| host["problems"].as_array().is_none_or(Vec::is_empty);
+    scene.becomes("connected", no_problems);
+    let away = program.with_extension("away");
+    std::fs::rename(&program, &away).unwrap();
+    let host = scene.becomes("connected", |host| !no_problems(host));
+    assert_eq!(host["problems"][0]["cause"], "program_missing", "{host}");
+    scene.sees("without-program.safetensors");
+    std::fs::rename(&away, &program).unwrap();
+    scene.becomes("connected", no_problems);
+    scene.agent.stop().unwrap();
+}
+
+/// Takes one thread by its number and holds it still until the input ends.
+const HOLD: &str = "import ctypes, sys\n\
+    libc = ctypes.CDLL(None, use_errno=True)\n\
+    libc.ptrace.argtypes = [ctypes.c_long] * 4\n\
+    for request in (0x4206, 0x4207):\n    \
+        assert libc.ptrace(request, int(sys.argv[1]), 0, 0) == 0, ctypes.get_errno()\n\
+    sys.stdin.read()";
+
+#[test]
+fn a_thread_that_a_tracer_holds_still_is_told() {
+    let Some(scene) = Scene::start("a_thread_that_a_tracer_holds_still_is_told") else { return };
+    let threads = std::fs::read_dir(format!("/proc/{}/task", scene.agent.pid().unwrap())).unwrap().flatten();
+    let reader = threads.into_iter().find(|thread| std::fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name.trim() == "sensor")).unwrap();
+    let mut tracer = Command::new("python3").args(["-c", HOLD]).arg(reader.file_name()).stdin(Stdio::piped()).spawn().unwrap();
+    let causes = |host: &Value| -> Vec<String> {
+        host["problems"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|problem| problem["healed"] != true)
+            .map(|problem| problem["cause"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let blinded = scene.becomes("blinded", |host| ["traced", "reader_stuck"].iter().all(|cause| causes(host).iter().any(|one| one == cause)));
+    assert!(blinded["problems"].to_string().contains("python3"), "the tracer is named: {blinded}");
+    let pid = tracer.id();
+    drop(tracer.stdin.take());
+    assert!(tracer.wait().unwrap().success());
+    scene.becomes("connected", |_| true);
+    scene.told("sensor_tampered", |row| row["message"].to_string().contains("nothing is read from the kernel"));
+    // The ring kept what happened meanwhile: the call itself, and whose it was.
+    wait::until("the call is told", Duration::from_secs(20), || {
+        let rows = scene.deployment.ctl.search("method:ptrace", 100)?;
+        Ok(rows.iter().any(|row| row["actor"]["process"]["pid"] == pid).then_some(()))
+    })
+    .unwrap();
 }

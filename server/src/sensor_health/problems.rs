@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{gateway::Seen, refusal::sanitise};
 
 /// Causes under which a host does not see; others are shown only.
-const BLINDING: [&str; 6] = ["probe_detached", "probe_missing", "map_changed", "reader_stuck", "agent_paused", "traced"];
+const BLINDING: [&str; 7] = ["probe_detached", "probe_silent", "probe_missing", "map_changed", "reader_stuck", "agent_paused", "traced"];
 /// Shown and stored of one host; a sensor has about 50 probes, and one problem is enough to look at it.
 const PROBLEMS_MAX: usize = 64;
 const NAME_CHARS_MAX: usize = 64;
@@ -103,6 +103,7 @@ pub(super) fn summary(problems: &[SensorProblem]) -> String {
 fn words(cause: &str) -> &str {
     match cause {
         "probe_detached" => "was detached",
+        "probe_silent" => "is not called",
         "probe_missing" => "is missing",
         "map_changed" => "was changed from outside",
         "reader_stuck" => "stands still",

@@ -14,6 +14,7 @@ mod rate;
 mod scan_speed;
 mod sizes;
 mod stats;
+mod steady;
 
 use std::path::PathBuf;
 
@@ -37,6 +38,9 @@ struct Arguments {
     /// Rounds of each A/B comparison.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// How long `steady` runs.
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
     /// Name the benchmarks and end.
     #[arg(long)]
     list: bool,
@@ -56,6 +60,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("agents_1000_memory", |_| ingest::memory_of_agents(1_000)),
     ("queries_50m", |_| queries::queries()),
     ("agent_memory", |_| agent_memory::memory()),
+    ("steady", |arguments| steady::steady(arguments.minutes)),
     ("scan_speed", |arguments| scan_speed::scan_speed(arguments.rounds)),
     ("binary_sizes", |_| sizes::sizes()),
 ];

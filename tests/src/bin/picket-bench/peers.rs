@@ -21,6 +21,8 @@ pub(crate) enum Watcher {
     Bare,
     /// `picket-agent run --stdout`, probes attached.
     Picket,
+    /// The same while the kernel measures what each program costs, as `[budget] measure_probes` has it.
+    PicketMeasured,
     /// auditd with equivalent rules.
     Auditd,
     /// A bpftrace one-liner.
@@ -32,6 +34,7 @@ impl Watcher {
         match self {
             Self::Bare => "bare",
             Self::Picket => "picket",
+            Self::PicketMeasured => "measured",
             Self::Auditd => "auditd",
             Self::Bpftrace => "bpftrace",
         }
@@ -49,7 +52,7 @@ pub(crate) struct Rules {
 /// The watchers that can run here; a peer that is missing is installed from the distribution where that is possible, else left out by
 /// name.
 pub(crate) fn available() -> Vec<Watcher> {
-    let mut watchers = vec![Watcher::Bare, Watcher::Picket];
+    let mut watchers = vec![Watcher::Bare, Watcher::Picket, Watcher::PicketMeasured];
     for (watcher, package, tool) in [(Watcher::Auditd, "auditd", "auditctl"), (Watcher::Bpftrace, "bpftrace", "bpftrace")] {
         if on_path(tool).is_some() || (install(package) && on_path(tool).is_some()) {
             watchers.push(watcher);
@@ -80,6 +83,8 @@ pub(crate) struct Watching {
     mounted: bool,
 }
 
+/// The switch by which the kernel measures programs, beside the descriptor that the agent takes.
+const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 /// Where the kernel describes its tracepoints to bpftrace; not mounted everywhere.
 const TRACEFS: &str = "/sys/kernel/tracing";
 
@@ -90,6 +95,10 @@ impl Watching {
         match watcher {
             Watcher::Bare => {}
             Watcher::Picket => watching.picket()?,
+            Watcher::PicketMeasured => {
+                watching.picket()?;
+                std::fs::write(STATISTICS, "1").context(STATISTICS)?;
+            }
             Watcher::Auditd => watching.auditd(rules)?,
             Watcher::Bpftrace => watching.bpftrace(rules)?,
         }
@@ -157,6 +166,9 @@ impl Drop for Watching {
                 let arguments: Vec<_> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
                 let _ = auditctl(&arguments);
             }
+        }
+        if self.watcher == Watcher::PicketMeasured {
+            let _ = std::fs::write(STATISTICS, "0");
         }
         if let Some(child) = self.child.as_mut() {
             if let Ok(pid) = i32::try_from(child.id()) {
