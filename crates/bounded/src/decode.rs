@@ -102,20 +102,97 @@ pub struct Decoded {
 /// [`Budget::release`]. Never fails: what was decoded before an error is
 /// what a loader may have acted on, so it is returned beside the reason.
 pub fn decode(codec: Codec, input: &dyn Source, budget: &mut Budget) -> Decoded {
-    decode_filtered(codec, &[], input, budget)
+    decode_steps(&[Step::Packed(codec, input)], budget)
 }
 
-/// The same, and then takes filters back in the order given.
-pub fn decode_filtered(codec: Codec, filters: &[Filter], input: &dyn Source, budget: &mut Budget) -> Decoded {
-    let mut cursor = Cursor::new(input);
+/// One of the coders that bytes went through.
+///
+/// Steps stand in the order in which a stack takes them: each puts its stream on top, after it took from there what it reads.
+/// So a chain is a list, a tree of coders as 7z has them is one as well, and reading either needs no recursion.
+#[derive(Clone, Copy)]
+pub enum Step<'s> {
+    /// Bytes as they stand.
+    Stored(&'s dyn Source),
+    /// What a packed stream unpacks to.
+    Packed(Codec, &'s dyn Source),
+    /// The stream on top, with this change taken back.
+    Filtered(Filter),
+    /// x86 programs of which the targets of branches were split off: takes four streams, which were put there in the order of the
+    /// rest, targets of calls, targets of jumps, and which of them were split off, range-coded.
+    Bcj2 {
+        /// Bytes of the program.
+        size: u64,
+    },
+}
+
+/// Decodes what one or several streams were made of by a chain or a tree of coders.
+///
+/// Cap and budget are as in [`decode`]; the dictionaries of all streams together are at most [`DICTIONARY_BYTES_MAX`].
+/// `consumed` is the sum over all streams.
+pub fn decode_steps(steps: &[Step<'_>], budget: &mut Budget) -> Decoded {
+    let mut cursors: Vec<Cursor<'_>> = steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Stored(source) | Step::Packed(_, source) => Some(Cursor::new(*source)),
+            Step::Filtered(_) | Step::Bcj2 { .. } => None,
+        })
+        .collect();
     let cap = budget.inflate_cap();
     let mut bytes = Vec::new();
-    let ending = match open(codec, &mut cursor) {
-        Ok(stream) => drain(filters.iter().fold(stream, |stream, filter| unfiltered(stream, *filter)).as_mut(), cap, &mut bytes, budget),
+    let ending = match open_steps(steps, &mut cursors) {
+        Ok(mut stream) => drain(stream.as_mut(), cap, &mut bytes, budget),
         Err(error) => Ending::Broken(error.to_string()),
     };
     budget.spent_inflating(bytes.len() as u64);
-    Decoded { bytes, consumed: cursor.position(), ending }
+    Decoded { bytes, consumed: cursors.iter().map(Cursor::position).sum(), ending }
+}
+
+fn open_steps<'c>(steps: &[Step<'_>], cursors: &'c mut [Cursor<'_>]) -> io::Result<Box<dyn Read + 'c>> {
+    let missing = || io::Error::other("a coder without what it reads");
+    let window_max = share(steps)?;
+    let mut cursors = cursors.iter_mut();
+    let mut stack: Vec<Box<dyn Read + 'c>> = Vec::new();
+    for step in steps {
+        let stream: Box<dyn Read + 'c> = match step {
+            Step::Stored(_) => Box::new(cursors.next().ok_or_else(missing)?),
+            Step::Packed(codec, _) => open(*codec, cursors.next().ok_or_else(missing)?, window_max)?,
+            Step::Filtered(filter) => unfiltered(stack.pop().ok_or_else(missing)?, *filter),
+            Step::Bcj2 { size } => {
+                let first = stack.len().checked_sub(4).ok_or_else(missing)?;
+                Box::new(lzma_rust2::filter::bcj2::Bcj2Reader::try_new(stack.split_off(first), *size)?)
+            }
+        };
+        stack.push(stream);
+    }
+    let whole = stack.pop().ok_or_else(missing)?;
+    if stack.is_empty() { Ok(whole) } else { Err(io::Error::other("a stream that no coder reads")) }
+}
+
+/// What a stream whose header asks for a window may have of [`DICTIONARY_BYTES_MAX`]. Several streams share it: four of a folder
+/// that each held one of the largest would be half a gibibyte.
+fn share(steps: &[Step<'_>]) -> io::Result<u64> {
+    let packed = || steps.iter().filter_map(|step| if let Step::Packed(codec, _) = step { Some(*codec) } else { None });
+    let window_max = if packed().count() > 1 { DICTIONARY_BYTES_MAX / 2 } else { DICTIONARY_BYTES_MAX };
+    let mut together = 0_u64;
+    for codec in packed() {
+        together = together.saturating_add(match codec {
+            Codec::LzmaRaw { properties: [_, a, b, c, d], .. } => u32::from_le_bytes([a, b, c, d]).into(),
+            Codec::Lzma2 { dictionary } => lzma2_dictionary(dictionary)?.into(),
+            Codec::Deflate | Codec::Zlib | Codec::Gzip | Codec::Bzip2 | Codec::Lz4 => 0,
+            Codec::Xz | Codec::LzmaAlone | Codec::LzmaZip { .. } | Codec::Zstd => window_max,
+        });
+    }
+    // A stream alone is refused by its own decoder, with the reason.
+    if packed().count() > 1 && together > DICTIONARY_BYTES_MAX {
+        return Err(io::Error::other("the dictionaries of all streams are together above the limit"));
+    }
+    Ok(window_max)
+}
+
+fn lzma2_dictionary(step: u8) -> io::Result<u32> {
+    // Sizes step by a factor of 3/2 and 4/3: 4 KiB, 6 KiB, 8 KiB, …
+    let size = (2 | u64::from(step & 1)).checked_shl(u32::from(step / 2) + 11).filter(|_| step <= 40);
+    size.and_then(|size| u32::try_from(size).ok()).ok_or_else(|| io::Error::other("lzma2 dictionary of an impossible size"))
 }
 
 /// Inflates one stream and hands it out run by run: memory stays at one run whatever the size, so the cap is only about work.
@@ -123,7 +200,7 @@ pub fn decode_filtered(codec: Codec, filters: &[Filter], input: &dyn Source, bud
 /// Returns how many bytes were handed out and why it stopped; `sink` returns false to stop, which reads as [`Ending::OutOfTime`].
 pub fn decode_into(codec: Codec, input: &dyn Source, cap: u64, sink: &mut dyn FnMut(&[u8]) -> bool) -> (u64, Ending) {
     let mut cursor = Cursor::new(input);
-    let mut stream = match open(codec, &mut cursor) {
+    let mut stream = match open(codec, &mut cursor, DICTIONARY_BYTES_MAX) {
         Ok(stream) => stream,
         Err(error) => return (0, Ending::Broken(error.to_string())),
     };
@@ -148,8 +225,8 @@ pub fn decode_into(codec: Codec, input: &dyn Source, cap: u64, sink: &mut dyn Fn
     }
 }
 
-fn open<'c>(codec: Codec, cursor: &'c mut Cursor<'_>) -> io::Result<Box<dyn Read + 'c>> {
-    let dictionary_kib = u32::try_from(DICTIONARY_BYTES_MAX >> 10).unwrap_or(u32::MAX);
+fn open<'c>(codec: Codec, cursor: &'c mut Cursor<'_>, window_max: u64) -> io::Result<Box<dyn Read + 'c>> {
+    let dictionary_kib = u32::try_from(window_max >> 10).unwrap_or(u32::MAX);
     Ok(match codec {
         Codec::Deflate => Box::new(flate2::bufread::DeflateDecoder::new(cursor)),
         Codec::Zlib => Box::new(flate2::bufread::ZlibDecoder::new(cursor)),
@@ -169,14 +246,12 @@ fn open<'c>(codec: Codec, cursor: &'c mut Cursor<'_>) -> io::Result<Box<dyn Read
         }
         Codec::LzmaRaw { size, properties } => lzma(cursor, size, properties)?,
         Codec::Lzma2 { dictionary } => {
-            // Sizes step by a factor of 3/2 and 4/3: 4 KiB, 6 KiB, 8 KiB, …
-            let size = (2 | u64::from(dictionary & 1)).checked_shl(u32::from(dictionary / 2) + 11).filter(|_| dictionary <= 40);
-            let size = size.and_then(|size| u32::try_from(size).ok()).ok_or_else(|| io::Error::other("lzma2 dictionary of an impossible size"))?;
+            let size = lzma2_dictionary(dictionary)?;
             Box::new(lzma_rust2::Lzma2Reader::new_mem_limit(cursor, size, dictionary_kib.saturating_add(1024), None)?)
         }
         Codec::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(cursor)?.single_frame();
-            decoder.window_log_max(DICTIONARY_BYTES_MAX.ilog2())?;
+            decoder.window_log_max(window_max.ilog2())?;
             Box::new(decoder)
         }
         Codec::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(cursor)),

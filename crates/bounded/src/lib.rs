@@ -25,7 +25,7 @@ mod reader;
 mod source;
 
 pub use cursor::Cursor;
-pub use decode::{Codec, DICTIONARY_BYTES_MAX, Decoded, Ending, Filter, decode, decode_filtered, decode_into};
+pub use decode::{Codec, DICTIONARY_BYTES_MAX, Decoded, Ending, Filter, Step, decode, decode_into, decode_steps};
 pub use error::BoundedError;
 pub use limits::{Budget, Limits};
 pub use reader::Reader;

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed test helper is a failed test")]
 
-use picket_bounded::{Budget, Codec, Ending, Limits, decode};
+use picket_bounded::{Budget, Codec, Ending, Filter, Limits, Step, decode, decode_steps};
 use proptest::prelude::*;
 use std::io::Write;
 
@@ -123,6 +123,65 @@ fn what_is_held_at_once_is_bounded_and_given_back() {
     assert_eq!((whole.ending, whole.bytes.capacity() <= 5000), (Ending::Complete, true), "room is not doubled beyond the cap");
 }
 
+/// A program with calls and jumps, and what BCJ2 makes of it.
+fn program() -> (Vec<u8>, [Vec<u8>; 4]) {
+    let calls = (0..300_u32).flat_map(|number| {
+        let code = if number % 3 == 0 { 0xe9 } else { 0xe8 };
+        [vec![code], (0x40_u32.wrapping_sub(number * 6)).to_le_bytes().to_vec(), vec![0x90]].concat()
+    });
+    let program: Vec<u8> = calls.collect();
+    let options = lzma_rust2::filter::bcj2::Bcj2Options { uncompressed_size: Some(program.len() as u64), ..Default::default() };
+    let mut writer = lzma_rust2::filter::bcj2::Bcj2Writer::new(std::array::from_fn(|_| Vec::new()), &options).unwrap();
+    writer.write_all(&program).unwrap();
+    (program, writer.finish().unwrap())
+}
+
+#[test]
+fn four_streams_are_one_program() {
+    let (program, [main, call, jump, decisions]) = program();
+    assert!(main.len() < program.len() && !call.is_empty() && !jump.is_empty());
+    let packed = [&main, &call, &jump].map(|stream| encode(Codec::Zlib, stream));
+    let [main, call, jump] = packed.each_ref().map(Vec::as_slice);
+    let decisions = decisions.as_slice();
+    let size = program.len() as u64;
+    let steps =
+        [Step::Packed(Codec::Zlib, &main), Step::Packed(Codec::Zlib, &call), Step::Packed(Codec::Zlib, &jump), Step::Stored(&decisions), Step::Bcj2 { size }];
+    let decoded = decode_steps(&steps, &mut budget(1 << 20));
+    assert_eq!((decoded.bytes, decoded.ending), (program, Ending::Complete));
+    assert_eq!(decode_steps(&steps, &mut budget(1000)).ending, Ending::Capped);
+    let longer = [&steps[..4], &[Step::Bcj2 { size: size + 1 }]].concat();
+    assert!(matches!(decode_steps(&longer, &mut budget(1 << 20)).ending, Ending::Broken(_)));
+}
+
+#[test]
+fn steps_without_what_they_read_are_refused() {
+    let bytes: &[u8] = b"bytes";
+    let stored = Step::Stored(&bytes);
+    for steps in [&[][..], &[Step::Bcj2 { size: 1 }], &[stored, stored], &[stored, stored, stored, Step::Bcj2 { size: 1 }], &[Step::Filtered(Filter::X86)]] {
+        let decoded = decode_steps(steps, &mut budget(1 << 10));
+        assert!(matches!(decoded.ending, Ending::Broken(_)) && decoded.bytes.is_empty());
+    }
+    let decoded = decode_steps(&[stored, Step::Filtered(Filter::Delta(1))], &mut budget(1 << 10));
+    assert_eq!((decoded.bytes.len(), decoded.ending), (5, Ending::Complete));
+}
+
+#[test]
+fn dictionaries_of_several_streams_share_the_limit() {
+    let (_, [main, call, jump, decisions]) = program();
+    let (main, call, jump, decisions) = (main.as_slice(), call.as_slice(), jump.as_slice(), decisions.as_slice());
+    let refused = |codec: Codec| {
+        let steps = [Step::Packed(codec, &main), Step::Packed(codec, &call), Step::Packed(codec, &jump), Step::Stored(&decisions), Step::Bcj2 { size: 9 }];
+        matches!(decode_steps(&steps, &mut budget(1 << 20)).ending, Ending::Broken(why) if why.contains("together"))
+    };
+    // Three times 32 MiB, and three times 64.
+    assert!(!refused(Codec::Lzma2 { dictionary: 26 }) && refused(Codec::Lzma2 { dictionary: 28 }));
+    let lzma = |dictionary: u32| {
+        let [a, b, c, d] = dictionary.to_le_bytes();
+        Codec::LzmaRaw { size: 9, properties: [0x5d, a, b, c, d] }
+    };
+    assert!(!refused(lzma(40 << 20)) && refused(lzma(44 << 20)));
+}
+
 proptest! {
     #[test]
     fn any_bytes_end(mut bytes in proptest::collection::vec(any::<u8>(), 0..600), cut in 0_usize..64, which in 0..CODECS.len()) {
@@ -134,5 +193,20 @@ proptest! {
         stream.truncate(cut);
         stream.append(&mut bytes);
         prop_assert!(decode(codec, &stream.as_slice(), &mut budget(1 << 16)).bytes.len() <= 1 << 16);
+    }
+
+    #[test]
+    fn any_four_streams_end(streams in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 4), honest in any::<bool>(), damage in proptest::collection::vec((0_usize..4, 0_usize..2000, any::<u8>()), 0..6), size in 0_u64..4000) {
+        let mut streams = if honest { program().1.to_vec() } else { streams };
+        for (which, at, byte) in damage {
+            if let Some(slot) = streams[which].get_mut(at) {
+                *slot = byte;
+            }
+        }
+        let slices: Vec<&[u8]> = streams.iter().map(Vec::as_slice).collect();
+        let mut steps: Vec<Step<'_>> = slices.iter().map(|slice| Step::Stored(slice)).collect();
+        steps.push(Step::Bcj2 { size });
+        let decoded = decode_steps(&steps, &mut budget(1 << 16));
+        prop_assert!(decoded.bytes.len() as u64 <= size);
     }
 }

@@ -1,25 +1,27 @@
 //! 7z archives: names, links, encryption and bombs by the header; members through the capped decoders where they are stored,
-//! LZMA, LZMA2, deflate, bzip2 or zstd, with or without filters behind.
+//! LZMA, LZMA2, deflate, bzip2 or zstd, with or without filters behind, or joined by BCJ2.
 
+mod coders;
 mod limits;
 mod parser;
+#[cfg(test)]
+mod tests;
 
 use crate::Format;
 use crate::path;
 use crate::report::Finding;
 use crate::rules;
 use crate::scan::{Claim, Place, Scan, examine};
+use coders::{Way, way};
 use limits::{BOMB_RATIO, HEADER_BYTES_MAX, HEADERS_MAX};
-use parser::{Coder, File, Folder, Header, Parsed, Streams};
-use picket_bounded::{BoundedError, Codec, Ending, Filter, MemorySource, Reader, Source, Window, crc32, decode_filtered, read_range};
+use parser::{File, Folder, Header, Parsed, Streams};
+use picket_bounded::{BoundedError, Ending, MemorySource, Reader, Source, Window, crc32, decode_steps, read_range};
 use std::collections::HashSet;
 
 /// The signature header: everything else is counted from its end.
 const START: u64 = 32;
 /// Unix mode in the upper half of the attributes, where this bit is set.
 const UNIX: u32 = 0x8000;
-const COPY: u64 = 0;
-const AES: u64 = 0x06f1_0701;
 
 pub(crate) fn examine_sevenz(scan: &mut Scan<'_>, source: &dyn Source, place: &Place) -> Claim {
     let whole = Claim { format: Format::SevenZip, end: source.len() };
@@ -72,12 +74,22 @@ fn header(scan: &mut Scan<'_>, source: &dyn Source) -> Result<Option<(Header, u6
 }
 
 fn unpacked_header(scan: &mut Scan<'_>, source: &dyn Source, streams: &Streams) -> Option<Vec<u8>> {
-    let (folder, packed) = (streams.folders.first()?, *streams.packed_sizes.first()?);
-    let window = Window::new(source, START.checked_add(streams.packed_start)?, packed);
-    let Way::Decode(codec, filters) = way(folder) else { return None };
-    let decoded = decode_filtered(codec, &filters, &window, &mut scan.budget);
+    let folder = streams.folders.first()?;
+    let (packed, _) = windows(source, START.checked_add(streams.packed_start)?, folder, &mut streams.packed_sizes.iter());
+    let Way::Decode(steps) = way(folder, &packed) else { return None };
+    let decoded = decode_steps(&steps, &mut scan.budget);
     scan.budget.release(decoded.bytes.len() as u64);
     (decoded.bytes.len() as u64 >= folder.size() && folder.size() <= HEADER_BYTES_MAX).then_some(decoded.bytes)
+}
+
+/// A folder's packed streams, which stand one behind another from `start`, and the bytes that they should have.
+fn windows<'s>(source: &'s dyn Source, start: u64, folder: &Folder, sizes: &mut std::slice::Iter<'_, u64>) -> (Vec<Window<'s>>, u64) {
+    let (mut windows, mut length) = (Vec::new(), 0_u64);
+    for size in sizes.take(folder.packed.len()) {
+        windows.push(Window::new(source, start.saturating_add(length), *size));
+        length = length.saturating_add(*size);
+    }
+    (windows, length)
 }
 
 fn names(scan: &mut Scan<'_>, place: &Place, files: &[File]) {
@@ -94,86 +106,41 @@ fn names(scan: &mut Scan<'_>, place: &Place, files: &[File]) {
     }
 }
 
-/// How a folder is unpacked.
-enum Way {
-    Stored,
-    Decode(Codec, Vec<Filter>),
-    Encrypted,
-    /// By a coder, or a chain of them, that is not read.
-    Unread,
-}
-
-fn way(folder: &Folder) -> Way {
-    if folder.coders.iter().any(|coder| coder.id == AES) {
-        return Way::Encrypted;
-    }
-    let Some(chain) = folder.chain() else { return Way::Unread };
-    let Some(((coder, size), rest)) = chain.split_first() else { return Way::Unread };
-    let Some(filters) = rest.iter().map(|(coder, _)| filter(coder)).collect::<Option<Vec<_>>>() else { return Way::Unread };
-    let codec = match (coder.id, coder.properties.as_slice()) {
-        (COPY, _) if filters.is_empty() => return Way::Stored,
-        (0x21, [dictionary]) => Codec::Lzma2 { dictionary: *dictionary },
-        (0x03_01_01, [a, b, c, d, e]) => Codec::LzmaRaw { size: *size, properties: [*a, *b, *c, *d, *e] },
-        (0x04_01_08, _) => Codec::Deflate,
-        (0x04_02_02, _) => Codec::Bzip2,
-        (0x04_f7_11_01, _) => Codec::Zstd,
-        _ => return Way::Unread,
-    };
-    Way::Decode(codec, filters)
-}
-
-/// Filters by their numbers, old and new; one that starts elsewhere than at the beginning is not taken for another.
-fn filter(coder: &Coder) -> Option<Filter> {
-    Some(match (coder.id, coder.properties.as_slice()) {
-        (0x03, [distance]) => Filter::Delta(distance.wrapping_add(1)),
-        (0x04 | 0x03_03_01_03, []) => Filter::X86,
-        (0x05 | 0x03_03_02_05, []) => Filter::PowerPc,
-        (0x06 | 0x03_03_04_01, []) => Filter::Ia64,
-        (0x07 | 0x03_03_05_01, []) => Filter::Arm,
-        (0x08 | 0x03_03_07_01, []) => Filter::ArmThumb,
-        (0x09 | 0x03_03_08_05, []) => Filter::Sparc,
-        (0x0a, []) => Filter::Arm64,
-        (0x0b, []) => Filter::RiscV,
-        _ => return None,
-    })
-}
-
 fn bodies(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, header: &Header) {
     let mut packed = header.streams.packed_sizes.iter();
     let mut start = START.saturating_add(header.streams.packed_start);
     let mut files = header.files.iter().filter(|file| file.has_stream);
     for folder in &header.streams.folders {
-        let sizes: Vec<u64> = packed.by_ref().take(usize::try_from(folder.packed_streams).unwrap_or(0)).copied().collect();
-        let length = sizes.iter().fold(0_u64, |sum, size| sum.saturating_add(*size));
-        let window = Window::new(source, start, length);
-        if window.len() < length {
+        let (windows, length) = windows(source, start, folder, &mut packed);
+        if windows.iter().map(Source::len).sum::<u64>() < length {
             scan.incomplete(place, "the archive ends inside its packed data");
         }
         start = start.saturating_add(length);
         let members: Vec<&File> = files.by_ref().take(folder.files.len()).collect();
-        unpack(scan, &window, place, folder, &members);
+        unpack(scan, &windows, place, folder, &members);
     }
 }
 
-fn unpack(scan: &mut Scan<'_>, packed: &Window<'_>, place: &Place, folder: &Folder, members: &[&File]) {
+fn unpack(scan: &mut Scan<'_>, packed: &[Window<'_>], place: &Place, folder: &Folder, members: &[&File]) {
     let first = members.first().map_or("", |file| file.name.as_str());
     let inside = place.inside(first);
-    match way(folder) {
-        Way::Stored => each(scan, packed, place, folder, members),
+    match way(folder, packed) {
+        Way::Stored(window) => each(scan, &window, place, folder, members),
         Way::Encrypted => {
             scan.incomplete(&inside, "the member is encrypted");
             scan.add(Finding::new(&rules::ENCRYPTED, &inside.member, format!("{first} is encrypted, so that no scanner reads it.")).at(place.base));
         }
         Way::Unread => scan.incomplete(&inside, "packed by a method that is not read"),
-        Way::Decode(codec, filters) => {
-            let decoded = decode_filtered(codec, &filters, packed, &mut scan.budget);
+        Way::Decode(steps) => {
+            let decoded = decode_steps(&steps, &mut scan.budget);
             let length = decoded.bytes.len() as u64;
             match &decoded.ending {
                 Ending::Complete => {}
                 Ending::Capped => {
                     scan.incomplete(&inside, "unpacks to more than the limit");
-                    if packed.len().saturating_mul(BOMB_RATIO) < length {
-                        let explanation = format!("{} bytes unpack to more than {length}.", packed.len());
+                    let from: u64 = packed.iter().map(Source::len).sum();
+                    if from.saturating_mul(BOMB_RATIO) < length {
+                        let explanation = format!("{from} bytes unpack to more than {length}.");
                         scan.add(Finding::new(&rules::BOMB, &inside.member, explanation).at(place.base));
                     }
                 }

@@ -11,7 +11,8 @@ pub(super) struct Folder {
     pub(super) bonds: Vec<(u64, u64)>,
     /// Unpacked size of each output.
     pub(super) sizes: Vec<u64>,
-    pub(super) packed_streams: u64,
+    /// Which input takes each packed stream, in the order of the archive.
+    pub(super) packed: Vec<u64>,
     pub(super) crc: Option<u32>,
     /// Sizes of the files in it, and their checksums.
     pub(super) files: Vec<(u64, Option<u32>)>,
@@ -20,6 +21,8 @@ pub(super) struct Folder {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Coder {
     pub(super) id: u64,
+    /// Streams that it reads.
+    pub(super) inputs: u64,
     pub(super) properties: Vec<u8>,
 }
 
@@ -114,7 +117,7 @@ fn streams(reader: &mut Reader<'_>) -> Read<Streams> {
     }
     // Without a list, a folder holds one file.
     for folder in &mut streams.folders {
-        if folder.files.is_empty() && !folder.sizes.is_empty() && folder.packed_streams > 0 {
+        if folder.files.is_empty() && !folder.sizes.is_empty() && !folder.packed.is_empty() {
             folder.files = vec![(folder.size(), folder.crc)];
         }
     }
@@ -122,29 +125,15 @@ fn streams(reader: &mut Reader<'_>) -> Read<Streams> {
 }
 
 impl Folder {
-    /// What the whole folder unpacks to: the output that no other coder takes.
-    pub(super) fn size(&self) -> u64 {
-        let taken = |output: u64| self.bonds.iter().any(|(_, from)| *from == output);
-        self.sizes.iter().zip(0..).find(|(_, output)| !taken(*output)).map_or(0, |(size, _)| *size)
+    /// The output that no other coder takes.
+    pub(super) fn main_output(&self) -> Option<u64> {
+        (0..self.sizes.len() as u64).find(|output| !self.bonds.iter().any(|(_, from)| from == output))
     }
 
-    /// The coders in the order in which data runs through them, with the size that each gives, where that is one line.
-    pub(super) fn chain(&self) -> Option<Vec<(&Coder, u64)>> {
-        if self.packed_streams != 1 || self.sizes.len() != self.coders.len() || self.bonds.len() + 1 != self.coders.len() {
-            return None;
-        }
-        let mut next = (0..self.coders.len() as u64).find(|input| !self.bonds.iter().any(|(to, _)| to == input));
-        let mut chain = Vec::new();
-        while let Some(at) = next {
-            // Each once: bonds of a hostile header may lead in a circle.
-            if chain.len() == self.coders.len() {
-                return None;
-            }
-            let index = usize::try_from(at).ok()?;
-            chain.push((self.coders.get(index)?, *self.sizes.get(index)?));
-            next = self.bonds.iter().find(|(_, from)| *from == at).map(|(to, _)| *to);
-        }
-        (chain.len() == self.coders.len()).then_some(chain)
+    /// What the whole folder unpacks to.
+    pub(super) fn size(&self) -> u64 {
+        let output = self.main_output().and_then(|output| usize::try_from(output).ok());
+        output.and_then(|output| self.sizes.get(output)).copied().unwrap_or(0)
     }
 }
 
@@ -223,16 +212,20 @@ fn folder(reader: &mut Reader<'_>) -> Read<Folder> {
         }
         inputs += ins;
         outputs += outs;
-        folder.coders.push(Coder { id, properties });
+        folder.coders.push(Coder { id, inputs: ins, properties });
     }
     let bonds = outputs.checked_sub(1).ok_or(BoundedError::Malformed("a folder without an output"))?;
     for _ in 0..bonds {
         folder.bonds.push((number(reader)?, number(reader)?));
     }
-    folder.packed_streams = inputs.checked_sub(bonds).ok_or(BoundedError::Malformed("a folder with more bonds than inputs"))?;
-    if folder.packed_streams > 1 {
-        for _ in 0..folder.packed_streams {
-            number(reader)?;
+    let packed = inputs.checked_sub(bonds).ok_or(BoundedError::Malformed("a folder with more bonds than inputs"))?;
+    if packed == 1 {
+        // The only input that no bond feeds needs no mention.
+        let open = (0..inputs).find(|input| !folder.bonds.iter().any(|(to, _)| to == input));
+        folder.packed.push(open.unwrap_or(u64::MAX));
+    } else {
+        for _ in 0..packed {
+            folder.packed.push(number(reader)?);
         }
     }
     folder.sizes = vec![0; usize::try_from(outputs).unwrap_or(0)];

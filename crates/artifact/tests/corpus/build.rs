@@ -243,15 +243,17 @@ pub(crate) enum SevenZip {
     Lzma2,
     /// Differences to the fourth byte before, then LZMA2.
     Delta,
+    /// Four streams, of which three are packed by LZMA, as 7-Zip does with programs.
+    Bcj2,
     Aes,
 }
 
 /// One folder with all files; the header packed by LZMA where asked for.
 pub(crate) fn sevenz(files: &[Packed<'_>], way: SevenZip, packed_header: bool) -> Vec<u8> {
     let whole: Vec<u8> = files.iter().flat_map(|file| file.data.to_vec()).collect();
-    let (coders, body) = coded(&whole, way);
+    let folder = coded(&whole, way);
     let mut header = vec![0x01, 0x04];
-    header.extend(streams(0, body.len(), &coders, whole.len()));
+    header.extend(folder.streams(0));
     // Substreams: how many files, their sizes but the last, their checksums.
     header.extend([0x08, 0x0d]);
     header.extend(long(files.len()));
@@ -272,13 +274,13 @@ pub(crate) fn sevenz(files: &[Packed<'_>], way: SevenZip, packed_header: bool) -
     header.push(0);
     header.extend(names);
     header.extend([0x00, 0x00]);
-    let mut out = body;
+    let mut out = folder.packed.concat();
     if packed_header {
-        let (coders, packed) = coded(&header, SevenZip::Lzma);
+        let folder = coded(&header, SevenZip::Lzma);
         let mut outer = vec![0x17];
-        outer.extend(streams(out.len(), packed.len(), &coders, header.len()));
+        outer.extend(folder.streams(out.len()));
         outer.push(0x00);
-        out.extend(packed);
+        out.extend(folder.packed.concat());
         header = outer;
     }
     let mut start = (out.len() as u64).to_le_bytes().to_vec();
@@ -287,40 +289,86 @@ pub(crate) fn sevenz(files: &[Packed<'_>], way: SevenZip, packed_header: bool) -
     [b"7z\xbc\xaf\x27\x1c\0\x04".to_vec(), crc32(&start).to_le_bytes().to_vec(), start, out, header].concat()
 }
 
-/// The folder's coders, each with one input and one output, and what they make of the data.
-fn coded(data: &[u8], way: SevenZip) -> (Vec<Vec<u8>>, Vec<u8>) {
+/// Coders, how they are put together, and what they make of the data.
+#[derive(Default)]
+pub(crate) struct Coded {
+    pub(crate) coders: Vec<Vec<u8>>,
+    /// Which input takes which output.
+    pub(crate) bonds: Vec<(usize, usize)>,
+    /// Unpacked size of each output.
+    pub(crate) sizes: Vec<usize>,
+    pub(crate) packed: Vec<Vec<u8>>,
+    /// Which input takes each packed stream, where there are several.
+    pub(crate) inputs: Vec<usize>,
+}
+
+fn coded(data: &[u8], way: SevenZip) -> Coded {
+    let one = |coder: Vec<u8>, packed: Vec<u8>| Coded { coders: vec![coder], sizes: vec![data.len()], packed: vec![packed], ..Coded::default() };
     match way {
-        SevenZip::Copy => (vec![vec![0x01, 0x00]], data.to_vec()),
-        SevenZip::Aes => (vec![vec![0x24, 0x06, 0xf1, 0x07, 0x01, 0x02, 0x00, 0x00]], data.to_vec()),
-        SevenZip::Lzma2 => (vec![vec![0x21, 0x21, 0x01, 16]], lzma2(data)),
+        SevenZip::Copy => one(vec![0x01, 0x00], data.to_vec()),
+        SevenZip::Aes => one(vec![0x24, 0x06, 0xf1, 0x07, 0x01, 0x02, 0x00, 0x00], data.to_vec()),
+        SevenZip::Lzma2 => one(vec![0x21, 0x21, 0x01, 16], lzma2(data)),
         SevenZip::Delta => {
             let differences: Vec<u8> = data.iter().enumerate().map(|(at, byte)| byte.wrapping_sub(if at < 4 { 0 } else { data[at - 4] })).collect();
-            (vec![vec![0x21, 0x03, 0x01, 3], vec![0x21, 0x21, 0x01, 16]], lzma2(&differences))
+            let coders = vec![vec![0x21, 0x03, 0x01, 3], vec![0x21, 0x21, 0x01, 16]];
+            Coded { coders, bonds: vec![(0, 1)], sizes: vec![data.len(); 2], packed: vec![lzma2(&differences)], ..Coded::default() }
         }
         SevenZip::Lzma => {
-            let alone = lzma(data);
-            (vec![[&[0x23, 0x03, 0x01, 0x01, 0x05][..], &alone[..5]].concat()], alone[13..].to_vec())
+            let (coder, packed) = sevenz_lzma(data);
+            one(coder, packed)
         }
+        SevenZip::Bcj2 => bcj2_folder(data),
     }
 }
 
-/// Pack information and one folder, in which each coder takes what the next one gives.
-fn streams(at: usize, packed: usize, coders: &[Vec<u8>], size: usize) -> Vec<u8> {
-    let mut out = vec![0x06];
-    out.extend(long(at));
-    out.push(0x01);
-    out.push(0x09);
-    out.extend(long(packed));
-    out.extend([0x00, 0x07, 0x0b, 0x01, 0x00]);
-    out.extend(long(coders.len()));
-    out.extend(coders.concat());
-    for input in 0..coders.len() - 1 {
-        out.extend([long(input), long(input + 1)].concat());
+fn sevenz_lzma(data: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let alone = lzma(data);
+    ([&[0x23, 0x03, 0x01, 0x01, 0x05][..], &alone[..5]].concat(), alone[13..].to_vec())
+}
+
+/// What is left of a program, the targets of its calls and of its jumps, and which of them were taken out.
+pub(crate) fn bcj2(data: &[u8]) -> [Vec<u8>; 4] {
+    let options = lzma_rust2::filter::bcj2::Bcj2Options { uncompressed_size: Some(data.len() as u64), ..Default::default() };
+    let mut writer = lzma_rust2::filter::bcj2::Bcj2Writer::new(std::array::from_fn(|_| Vec::new()), &options).unwrap();
+    writer.write_all(data).unwrap();
+    writer.finish().unwrap()
+}
+
+fn bcj2_folder(data: &[u8]) -> Coded {
+    let [main, call, jump, decisions] = bcj2(data);
+    let mut folder =
+        Coded { coders: vec![vec![0x14, 0x03, 0x03, 0x01, 0x1b, 0x04, 0x01]], sizes: vec![data.len()], inputs: vec![4, 5, 6, 3], ..Coded::default() };
+    for (input, stream) in [main, call, jump].iter().enumerate() {
+        let (coder, packed) = sevenz_lzma(stream);
+        folder.coders.push(coder);
+        folder.bonds.push((input, input + 1));
+        folder.sizes.push(stream.len());
+        folder.packed.push(packed);
     }
-    out.push(0x0c);
-    out.extend(long(size).repeat(coders.len()));
-    out.push(0x00);
-    out
+    folder.packed.push(decisions);
+    folder
+}
+
+impl Coded {
+    /// Pack information, from `at` behind the start, and the folder.
+    fn streams(&self, at: usize) -> Vec<u8> {
+        let mut out = vec![0x06];
+        out.extend(long(at));
+        out.extend(long(self.packed.len()));
+        out.push(0x09);
+        out.extend(self.packed.iter().flat_map(|packed| long(packed.len())));
+        out.extend([0x00, 0x07, 0x0b, 0x01, 0x00]);
+        out.extend(long(self.coders.len()));
+        out.extend(self.coders.concat());
+        for (input, output) in &self.bonds {
+            out.extend([long(*input), long(*output)].concat());
+        }
+        out.extend(self.inputs.iter().flat_map(|input| long(*input)));
+        out.push(0x0c);
+        out.extend(self.sizes.iter().flat_map(|size| long(*size)));
+        out.push(0x00);
+        out
+    }
 }
 
 /// A 7z number in its longest form.
