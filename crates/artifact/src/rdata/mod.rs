@@ -1,8 +1,11 @@
 //! R objects (`.rds`, `.RData`): what runs when one is read or first used. A promise carries an expression that R evaluates the
 //! moment its value is asked for (CVE-2024-27322).
 
+mod bytecode;
 mod limits;
 mod parser;
+#[cfg(test)]
+mod tests;
 
 use crate::Format;
 use crate::report::Finding;
@@ -10,6 +13,7 @@ use crate::rules;
 use crate::scan::{Claim, Place, Scan};
 use parser::Parser;
 use picket_bounded::{BoundedError, Source, read_range};
+use std::collections::HashSet;
 
 /// Findings of one kind.
 const SHOWN_MAX: usize = 20;
@@ -94,14 +98,13 @@ pub(crate) fn examine_rdata(scan: &mut Scan<'_>, source: &dyn Source, place: &Pl
     for (offset, name) in found.promises.iter().take(SHOWN_MAX) {
         let explanation = format!("Reading this object makes a promise that R keeps by calling {name}: the expression comes from the file.");
         // Environments of functions keep arguments that were never used as promises as well.
-        let runs = found.calls.iter().any(|(at, name)| at >= offset && RUNS.contains(&name.as_str()));
+        let runs = found.last_call.is_some_and(|at| at >= *offset);
         let rule = if runs { &rules::R_PROMISE } else { &rules::R_CODE };
         scan.add(Finding::new(rule, &place.member, explanation).at(place.base.saturating_add(*offset)).key(name));
     }
-    let mut shown = 0;
+    let mut shown = HashSet::new();
     for (offset, name) in &found.calls {
-        if RUNS.contains(&name.as_str()) && shown < SHOWN_MAX {
-            shown += 1;
+        if shown.insert(name) {
             let explanation = format!("The object carries R code that calls {name}, which reaches commands, code, files or the network.");
             scan.add(Finding::new(&rules::R_CODE, &place.member, explanation).at(place.base.saturating_add(*offset)).key(name));
         }

@@ -1,6 +1,9 @@
 //! R's serialisation (R Internals 1.8), versions 2 and 3, XDR and native binary: every object, and which of them are promises
 //! or calls. Nothing is evaluated.
+//!
+//! Numbers of the kinds are those of R's `SEXPTYPE` and, from 238 on, of its serialize.c.
 
+use super::RUNS;
 use super::limits::{CALLS_MAX, DEPTH_MAX, NAME_BYTES_MAX, REFERENCES_MAX};
 use picket_bounded::{BoundedError, Budget, Cursor, Source};
 
@@ -9,10 +12,10 @@ use picket_bounded::{BoundedError, Budget, Cursor, Source};
 pub(super) struct Found {
     /// Promises with an expression, by offset and what they call.
     pub(super) promises: Vec<(u64, String)>,
-    /// Functions called by expressions, by offset.
+    /// Functions of [`RUNS`] that expressions call, by offset.
     pub(super) calls: Vec<(u64, String)>,
-    pub(super) closures: u64,
-    pub(super) bytecode: bool,
+    /// Where the last of them is called.
+    pub(super) last_call: Option<u64>,
     /// Where the object ends.
     pub(super) end: u64,
 }
@@ -25,13 +28,41 @@ pub(super) struct Parser<'p, 's> {
     pub(super) found: Found,
 }
 
-type Read<T> = Result<T, BoundedError>;
+pub(super) type Read<T> = Result<T, BoundedError>;
 
 /// What an object was, as far as its surroundings care.
-enum Kind {
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
     Symbol(String),
     Call(String),
     Other,
+}
+
+/// A chain of pairs while it is read.
+#[derive(Debug, Default)]
+pub(super) struct Pairs {
+    first: Option<Kind>,
+    last: Option<Kind>,
+    count: u64,
+    /// The call is `::` or `:::`, whose second argument is the function that is meant.
+    scoped: bool,
+}
+
+impl Pairs {
+    /// What the whole chain is: a call, if its first pair is one; nothing of a chain without pairs.
+    pub(super) fn whole(self) -> Option<Kind> {
+        self.first
+    }
+
+    /// What begins with the last pair.
+    pub(super) fn last(&self) -> Kind {
+        self.last.clone().unwrap_or(Kind::Other)
+    }
+}
+
+/// One level less.
+pub(super) fn deeper(depth: u32) -> Read<u32> {
+    depth.checked_sub(1).ok_or(BoundedError::LimitExceeded { what: "R objects inside one another", limit: DEPTH_MAX.into() })
 }
 
 impl<'p, 's> Parser<'p, 's> {
@@ -58,12 +89,12 @@ impl<'p, 's> Parser<'p, 's> {
         Ok(())
     }
 
-    fn number(&mut self) -> Read<u32> {
+    pub(super) fn number(&mut self) -> Read<u32> {
         if self.little { self.cursor.u32_le() } else { self.cursor.u32_be() }
     }
 
     /// A length; -1 says that two words of a longer one follow.
-    fn length(&mut self) -> Read<u64> {
+    pub(super) fn length(&mut self) -> Read<u64> {
         match self.number()? {
             u32::MAX => Ok(u64::from(self.number()?) << 32 | u64::from(self.number()?)),
             length => Ok(length.into()),
@@ -83,71 +114,98 @@ impl<'p, 's> Parser<'p, 's> {
         Ok(())
     }
 
-    fn item(&mut self, depth: u32) -> Read<Kind> {
-        let depth = depth.checked_sub(1).ok_or(BoundedError::LimitExceeded { what: "R objects inside one another", limit: DEPTH_MAX.into() })?;
+    pub(super) fn position(&self) -> u64 {
+        self.cursor.position()
+    }
+
+    pub(super) fn spend(&mut self) -> Read<()> {
+        self.budget.spend_steps(1)
+    }
+
+    /// Remembers that the object at this offset calls a function, where that is one that counts: a flood of others hides none.
+    pub(super) fn call(&mut self, at: u64, name: &str) {
+        if !RUNS.contains(&name) {
+            return;
+        }
+        self.found.last_call = self.found.last_call.max(Some(at));
+        if self.found.calls.len() < CALLS_MAX {
+            self.found.calls.push((at, name.to_owned()));
+        }
+    }
+
+    /// Takes the next pair of a chain, of which `head` is the first half; `call` where it begins a call.
+    pub(super) fn pair(&mut self, pairs: &mut Pairs, at: u64, call: bool, head: Kind) {
+        pairs.count += 1;
+        if let (3, true, Kind::Symbol(name)) = (pairs.count, pairs.scoped, &head) {
+            self.call(at, name);
+            pairs.first = Some(Kind::Call(name.clone()));
+        }
+        let kind = match head {
+            Kind::Symbol(name) | Kind::Call(name) if call => {
+                self.call(at, &name);
+                pairs.scoped |= pairs.count == 1 && matches!(name.as_str(), "::" | ":::");
+                Kind::Call(name)
+            }
+            _ => Kind::Other,
+        };
+        pairs.last = Some(kind.clone());
+        pairs.first.get_or_insert(kind);
+    }
+
+    pub(super) fn item(&mut self, depth: u32) -> Read<Kind> {
+        let depth = deeper(depth)?;
         // A list is a chain of pairs: it is followed here, so that its length costs no depth.
-        let mut first = None;
+        let mut pairs = Pairs::default();
         loop {
-            self.budget.spend_steps(1)?;
+            self.spend()?;
             let at = self.cursor.position();
             let flags = self.number()?;
             let (kind, attributes, tagged) = (flags & 0xff, flags & 0x200 != 0, flags & 0x400 != 0);
-            if !matches!(kind, 2 | 3 | 5 | 6 | 17 | 239 | 240) {
+            if !matches!(kind, 2 | 3 | 5 | 6 | 17) {
                 let value = self.single(kind, flags, attributes, depth)?;
-                return Ok(first.unwrap_or(value));
+                return Ok(pairs.whole().unwrap_or(value));
             }
-            if attributes || matches!(kind, 239 | 240) {
+            if attributes {
                 self.item(depth)?;
             }
             if tagged {
                 self.item(depth)?;
             }
             let head = self.item(depth)?;
-            let call = match (&head, kind) {
-                (Kind::Symbol(name) | Kind::Call(name), 6 | 239) => Some(name.clone()),
-                _ => None,
-            };
-            if let Some(name) = &call
-                && self.found.calls.len() < CALLS_MAX
-            {
-                self.found.calls.push((at, name.clone()));
-            }
-            match kind {
-                // A promise: its value, then the expression that makes it. A value that is there is not made again.
-                5 => {
-                    if let Kind::Call(name) | Kind::Symbol(name) = self.item(depth)? {
-                        self.found.promises.push((at, name));
-                    }
-                    return Ok(first.unwrap_or(Kind::Other));
+            self.pair(&mut pairs, at, kind == 6, head);
+            // A promise: its value, then the expression that makes it. A value that is there is not made again.
+            if kind == 5 {
+                if let Kind::Call(name) | Kind::Symbol(name) = self.item(depth)?
+                    && self.found.promises.len() < CALLS_MAX
+                {
+                    self.found.promises.push((at, name));
                 }
-                3 => self.found.closures += 1,
-                _ => {}
-            }
-            if first.is_none() {
-                first = Some(call.map_or(Kind::Other, Kind::Call));
+                return Ok(pairs.whole().unwrap_or(Kind::Other));
             }
         }
     }
 
     fn single(&mut self, kind: u32, flags: u32, attributes: bool, depth: u32) -> Read<Kind> {
+        let mut named = Kind::Other;
         match kind {
-            // The nil value and the environments that every session has.
-            254 | 253 | 242 | 241 | 251 | 252 | 247 => return Ok(Kind::Other),
+            // The nil value, markers, and the environments that every session has.
+            241 | 242 | 250..=254 => return Ok(Kind::Other),
             255 => {
                 let index = if flags >> 8 == 0 { self.number()? } else { flags >> 8 };
                 let name = usize::try_from(index).ok().and_then(|index| self.references.get(index.checked_sub(1)?)).cloned();
                 return Ok(name.map_or(Kind::Other, Kind::Symbol));
             }
             1 => {
-                let name = self.characters()?;
+                let name = self.characters(depth)?;
                 self.refer(name.clone())?;
                 return Ok(Kind::Symbol(name));
             }
             // Names of namespaces and packages, and objects that a hook restores.
-            248..=250 => {
+            247..=249 => {
                 self.number()?;
-                for _ in 0..self.length()? {
-                    self.characters()?;
+                for _ in 0..self.number()? {
+                    self.spend()?;
+                    self.characters(depth)?;
                 }
                 self.refer(String::new())?;
                 return Ok(Kind::Other);
@@ -169,7 +227,7 @@ impl<'p, 's> Parser<'p, 's> {
             7 | 8 => {
                 let length = self.number()?;
                 let name = self.cursor.take(length.into(), NAME_BYTES_MAX)?;
-                return Ok(Kind::Symbol(String::from_utf8_lossy(&name).into_owned()));
+                named = Kind::Symbol(String::from_utf8_lossy(&name).into_owned());
             }
             9 | 10 | 13..=16 | 19 | 20 | 24 | 25 => self.vector(kind, depth)?,
             // An alternative representation: its class, its state, its attributes.
@@ -179,16 +237,13 @@ impl<'p, 's> Parser<'p, 's> {
                 }
                 return Ok(Kind::Other);
             }
-            21 => {
-                self.found.bytecode = true;
-                return Err(BoundedError::Unsupported("compiled R code"));
-            }
+            21 => named = self.bytecode(depth)?,
             _ => return Err(BoundedError::Malformed("an R object of an unknown kind")),
         }
         if attributes {
             self.item(depth)?;
         }
-        Ok(Kind::Other)
+        Ok(named)
     }
 
     /// Characters, elements, or items one behind the other.
@@ -214,14 +269,18 @@ impl<'p, 's> Parser<'p, 's> {
     }
 
     /// A name as a character object of its own.
-    fn characters(&mut self) -> Read<String> {
+    fn characters(&mut self, depth: u32) -> Read<String> {
         let flags = self.number()?;
         if flags & 0xff != 9 {
             return Err(BoundedError::Malformed("a name that is no text"));
         }
-        match self.number()? {
-            u32::MAX => Ok("NA".to_owned()),
-            length => Ok(String::from_utf8_lossy(&self.cursor.take(length.into(), NAME_BYTES_MAX)?).into_owned()),
+        let name = match self.number()? {
+            u32::MAX => "NA".to_owned(),
+            length => String::from_utf8_lossy(&self.cursor.take(length.into(), NAME_BYTES_MAX)?).into_owned(),
+        };
+        if flags & 0x200 != 0 {
+            self.item(depth)?;
         }
+        Ok(name)
     }
 }
