@@ -76,5 +76,5 @@ pub use region::{Region, RegionMatch, RegionOutcome, RegionRules, RulesApplied};
 pub use report::{Completeness, Evidence, Finding, Member, Report, Severity, Verdict};
 pub use sarif::sarif;
 pub use scan::{scan, scan_as};
-pub use tensors::{Data, Run, Tensor, TensorIndex, tensor_index};
+pub use tensors::{Chunk, ChunkFilter, Chunked, Data, Run, Tensor, TensorIndex, tensor_index};
 pub use walk::{Baseline, Progress, Summary, WalkOptions, scan_paths};

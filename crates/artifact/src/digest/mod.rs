@@ -9,7 +9,7 @@ mod plan;
 mod tests;
 
 use crate::report::printable;
-use crate::tensors::{Data, Run, Tensor, TensorIndex};
+use crate::tensors::{ChunkLimits, Chunked, Data, Run, Tensor, TensorIndex};
 use blake3::Hasher as Blake3;
 use hashes::{Feed, Hash, Units, Whole};
 use picket_bounded::{BoundedError, Ending, Source, Window, decode_into};
@@ -109,10 +109,12 @@ pub fn digest(source: &dyn Source, index: &TensorIndex, beside: &OpenBeside<'_>,
     let (file, units) = pass(source, &plan, watch)?;
     let mut others = Others { beside, watch, open: None };
     let mut tensors = Vec::with_capacity(index.tensors.len());
+    let mut chunk_bytes = source.len().saturating_mul(plan::OVERLAP_MAX);
     for (position, tensor) in index.tensors.iter().enumerate() {
         let digested = match &tensor.data {
             Data::Runs(runs) => plan.unit_of(position).and_then(|unit| units.get(unit)).map(|digests| Ok((length(runs), digests.clone()))),
             Data::Packed { packed, codec, unpacked } => Some(packed_digests(source, *packed, *codec, *unpacked, watch)),
+            Data::Chunked(chunked) => Some(chunked_digests(source, chunked, &mut chunk_bytes, watch)),
             Data::External { location, offset, len } => Some(others.digests(location, *offset, *len)),
         };
         match digested {
@@ -134,7 +136,7 @@ const REASONS_MAX: usize = 20;
 fn entry(tensor: &Tensor, bytes: u64, digests: Digests) -> TensorDigest {
     let (offset, external) = match &tensor.data {
         Data::Runs(runs) => (runs.first().map(|run| run.offset), None),
-        Data::Packed { .. } => (None, None),
+        Data::Packed { .. } | Data::Chunked(_) => (None, None),
         Data::External { location, .. } => (None, Some(printable(location))),
     };
     TensorDigest {
@@ -233,6 +235,25 @@ fn packed_digests(source: &dyn Source, packed: Run, codec: picket_bounded::Codec
         Ending::Broken(why) => Err(format!("its member cannot be unpacked: {why}")),
         Ending::OutOfTime => Err("stopped".to_owned()),
     }
+}
+
+/// What a pass over a tensor in chunks may hold: rows of chunks of the largest public weights have some ten megabytes.
+const CHUNK_LIMITS: ChunkLimits = ChunkLimits { chunk_bytes: 64 << 20, band_bytes: 128 << 20 };
+
+/// Over the elements in their order, whatever the chunks: the same tensor has the same digest in one run or in many boxes.
+fn chunked_digests(source: &dyn Source, chunked: &Chunked, budget: &mut u64, watch: &Watch) -> Result<(u64, Digests), String> {
+    let stored = chunked.chunks.iter().fold(0_u64, |sum, chunk| sum.saturating_add(chunk.run.len));
+    *budget = budget.checked_sub(stored).ok_or_else(|| format!("the chunks together claim more than {} times the file", plan::OVERLAP_MAX))?;
+    let (mut sha, mut blake, mut bytes) = (Sha256::start(), Blake3::start(), 0_u64);
+    let go_on = || !watch.stop.load(Ordering::Relaxed);
+    let outcome = chunked.rows(source, CHUNK_LIMITS, &mut |_| go_on(), &mut |band| {
+        Hash::add(&mut sha, band);
+        Hash::add(&mut blake, band);
+        bytes += band.len() as u64;
+        true
+    });
+    outcome.map_err(|error| error.why)?;
+    Ok((bytes, Digests { sha256: sha.hex(), blake3: blake.hex() }))
 }
 
 type Opened = Result<Box<dyn Source>, String>;

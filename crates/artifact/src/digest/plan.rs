@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 /// Tensors over the same byte. Views of one storage overlap a little; a table that makes each byte count a thousand times is
 /// built to exhaust its reader, and is reported.
-const OVERLAP_MAX: u64 = 8;
+pub(super) const OVERLAP_MAX: u64 = 8;
 
 /// What one pass digests.
 #[derive(Debug, Default)]

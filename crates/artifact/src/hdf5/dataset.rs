@@ -1,5 +1,7 @@
-//! What the messages of one object say about a data set (File Format Specification 3.0, IV.A.2.b, d and i).
+//! What the messages of one object say about a data set (File Format Specification 3.0, IV.A.2.b, d, e, f, i and l).
 
+use super::parser::{UNDEFINED, sized};
+use crate::tensors::{Chunk, ChunkFilter};
 use picket_bounded::{BoundedError, Reader};
 
 /// A data set's type, extent and place.
@@ -7,76 +9,264 @@ use picket_bounded::{BoundedError, Reader};
 pub(super) struct Dataset {
     pub(super) path: String,
     pub(super) dtype: Option<(String, u64)>,
+    pub(super) content: Content,
     pub(super) shape: Option<Vec<u64>>,
+    /// How far it may grow along each dimension; unlimited is [`UNDEFINED`].
+    pub(super) shape_max: Vec<u64>,
     pub(super) layout: Option<Layout>,
+    /// In the order in which a writer applies them.
+    pub(super) filters: Vec<ChunkFilter>,
+    /// Bytes of an element that was never written.
+    pub(super) fill: Vec<u8>,
+    pub(super) chunks: Vec<Chunk>,
+    /// Why the chunks are not known.
+    pub(super) unlisted: Option<String>,
+}
+
+/// What elements can hold beside numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Content {
+    #[default]
+    Numbers,
+    /// Single bytes, which make a text or a file together.
+    Bytes,
+    /// A text each.
+    Text,
+    /// Bytes that no type is told of, a run each.
+    Opaque,
+    /// Texts or runs of bytes of any length, in a heap.
+    Sequences,
 }
 
 /// How its elements are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
     /// One behind another at this address; none while nothing was written.
     Contiguous(Option<u64>),
     /// In the object header.
-    Compact,
-    /// In chunks under an index, packed as a rule.
-    Chunked,
+    Compact(Vec<u8>),
+    /// In boxes of so many elements along each dimension.
+    Chunked {
+        chunk: Vec<u64>,
+        element: u64,
+        index: Index,
+    },
+    /// Put together from other data sets, which a heap's object names.
+    Virtual {
+        heap: u64,
+        object: u32,
+    },
     Other,
 }
+
+/// What lists the chunks. The address is [`UNDEFINED`] while nothing was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Index {
+    /// The first version of B-trees.
+    Tree1(u64),
+    /// One chunk; of its packed size and the filters left out, where it has filters.
+    Single(u64, Option<(u64, u32)>),
+    /// All chunks one behind another.
+    Implicit(u64),
+    FixedArray(u64),
+    ExtensibleArray(u64),
+    /// The second version of B-trees.
+    Tree2(u64),
+}
+
+/// More dimensions than the format allows.
+const RANK_MAX: u8 = 33;
+/// Filters of one data set: the library's own limit.
+const FILTERS_MAX: u16 = 32;
 
 /// `address` and `length` are the widths from the superblock.
 pub(super) fn message(dataset: &mut Dataset, kind: u16, body: &[u8], address: u8, length: u8) -> Result<(), BoundedError> {
     let mut reader = Reader::new(body);
     match kind {
         0x01 => {
-            let (version, rank) = (reader.u8()?, reader.u8()?);
-            reader.skip(if version == 1 { 6 } else { 2 })?;
-            let mut shape = Vec::new();
-            for _ in 0..rank {
-                shape.push(number(&mut reader, length)?);
-            }
-            dataset.shape = Some(shape);
+            let (version, rank, flags) = (reader.u8()?, reader.u8()?, reader.u8()?);
+            reader.skip(if version == 1 { 5 } else { 1 })?;
+            let mut dimensions = || (0..rank).map(|_| sized(&mut reader, length)).collect::<Result<Vec<_>, _>>();
+            dataset.shape = Some(dimensions()?);
+            dataset.shape_max = if flags & 1 != 0 { dimensions()? } else { dataset.shape.clone().unwrap_or_default() };
         }
-        0x03 => {
-            let (class, bits) = (reader.u8()? & 15, reader.u8()?);
-            reader.skip(2)?;
-            let size = u64::from(reader.u32_le()?);
-            let name = match class {
-                0 if bits & 8 != 0 => format!("i{}", size.saturating_mul(8)),
-                0 => format!("u{}", size.saturating_mul(8)),
-                1 => format!("f{}", size.saturating_mul(8)),
-                3 => format!("text[{size}]"),
-                other => format!("class {other} of {size} bytes"),
-            };
-            dataset.dtype = Some((name, size));
+        0x03 => datatype(dataset, &mut reader)?,
+        // The older form is the newer one's value alone.
+        0x04 => {
+            let size = reader.u32_le()?;
+            dataset.fill = reader.take(size.into())?.to_vec();
         }
-        0x08 => dataset.layout = Some(layout(&mut reader, address)?),
+        0x05 => fill(dataset, &mut reader)?,
+        0x08 => dataset.layout = Some(layout(&mut reader, address, length)?),
+        0x0b => dataset.filters = filters(&mut reader)?,
         _ => {}
     }
     Ok(())
 }
 
-fn layout(reader: &mut Reader<'_>, address: u8) -> Result<Layout, BoundedError> {
-    let version = reader.u8()?;
-    let class = if version < 3 {
-        reader.skip(1)?;
-        let class = reader.u8()?;
-        reader.skip(5)?;
-        class
-    } else {
-        reader.u8()?
+fn datatype(dataset: &mut Dataset, reader: &mut Reader<'_>) -> Result<(), BoundedError> {
+    let (class, bits) = (reader.u8()? & 15, reader.u8()?);
+    reader.skip(2)?;
+    let size = u64::from(reader.u32_le()?);
+    let name = match class {
+        0 if bits & 8 != 0 => format!("i{}", size.saturating_mul(8)),
+        0 => format!("u{}", size.saturating_mul(8)),
+        1 => format!("f{}", size.saturating_mul(8)),
+        3 => format!("text[{size}]"),
+        other => format!("class {other} of {size} bytes"),
     };
-    Ok(match class {
-        0 => Layout::Compact,
-        1 => {
-            let bytes = reader.clone().take(address.into())?;
-            let undefined = bytes.iter().all(|byte| *byte == 0xff);
-            Layout::Contiguous(if undefined { None } else { Some(number(reader, address)?) })
+    dataset.content = match class {
+        0 if size == 1 => Content::Bytes,
+        3 => Content::Text,
+        5 => Content::Opaque,
+        9 if bits & 15 == 1 => Content::Sequences,
+        // A sequence, whose elements' type follows: single bytes, letters, or bytes of no type.
+        9 => {
+            let base = reader.u8()? & 15;
+            reader.skip(3)?;
+            let single = reader.u32_le()? == 1;
+            if matches!(base, 0 | 3 | 5) && single { Content::Sequences } else { Content::Numbers }
         }
-        2 => Layout::Chunked,
+        _ => Content::Numbers,
+    };
+    dataset.dtype = Some((name, size));
+    Ok(())
+}
+
+fn fill(dataset: &mut Dataset, reader: &mut Reader<'_>) -> Result<(), BoundedError> {
+    let version = reader.u8()?;
+    let defined = if version < 3 {
+        reader.skip(2)?;
+        // The first version has a size, which may be zero, whatever it says here.
+        reader.u8()? != 0 || version == 1
+    } else {
+        reader.u8()? & 0x20 != 0
+    };
+    if defined {
+        let size = reader.u32_le()?;
+        dataset.fill = reader.take(size.into())?.to_vec();
+    }
+    Ok(())
+}
+
+fn layout(reader: &mut Reader<'_>, address: u8, length: u8) -> Result<Layout, BoundedError> {
+    let version = reader.u8()?;
+    if version < 3 {
+        return first_layout(reader, address);
+    }
+    let class = reader.u8()?;
+    Ok(match class {
+        0 => {
+            let size = reader.u16_le()?;
+            Layout::Compact(reader.take(size.into())?.to_vec())
+        }
+        1 => contiguous(sized(reader, address)?),
+        2 if version == 3 => {
+            let rank = rank(reader.u8()?)?;
+            let index = Index::Tree1(sized(reader, address)?);
+            chunked(boxes(reader, rank, 4)?, index)?
+        }
+        2 if matches!(version, 4 | 5) => {
+            let (flags, rank, width) = (reader.u8()?, rank(reader.u8()?)?, reader.u8()?);
+            if width == 0 || width > 8 {
+                return Err(BoundedError::Malformed("chunks with sizes of an impossible width"));
+            }
+            let sizes = boxes(reader, rank, width)?;
+            chunked(sizes, index(reader, flags, address, length)?)?
+        }
+        3 if matches!(version, 4 | 5) => Layout::Virtual { heap: sized(reader, address)?, object: reader.u32_le()? },
         _ => Layout::Other,
     })
 }
 
-fn number(reader: &mut Reader<'_>, width: u8) -> Result<u64, BoundedError> {
-    Ok(reader.take(width.into())?.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+/// Versions 1 and 2: the rank first, then the class.
+fn first_layout(reader: &mut Reader<'_>, address: u8) -> Result<Layout, BoundedError> {
+    let rank = rank(reader.u8()?)?;
+    let class = reader.u8()?;
+    reader.skip(5)?;
+    Ok(match class {
+        0 => {
+            boxes(reader, rank, 4)?;
+            let size = reader.u32_le()?;
+            Layout::Compact(reader.take(size.into())?.to_vec())
+        }
+        1 => contiguous(sized(reader, address)?),
+        2 => {
+            let index = Index::Tree1(sized(reader, address)?);
+            chunked(boxes(reader, rank, 4)?, index)?
+        }
+        _ => Layout::Other,
+    })
+}
+
+fn contiguous(at: u64) -> Layout {
+    Layout::Contiguous(Some(at).filter(|at| *at != UNDEFINED))
+}
+
+fn rank(rank: u8) -> Result<u8, BoundedError> {
+    if rank > RANK_MAX { Err(BoundedError::Malformed("a data set of too many dimensions")) } else { Ok(rank) }
+}
+
+fn boxes(reader: &mut Reader<'_>, rank: u8, width: u8) -> Result<Vec<u64>, BoundedError> {
+    (0..rank).map(|_| sized(reader, width)).collect()
+}
+
+/// The last of the sizes is that of an element.
+fn chunked(mut sizes: Vec<u64>, index: Index) -> Result<Layout, BoundedError> {
+    let element = sizes.pop().unwrap_or(0);
+    if element == 0 || sizes.is_empty() || sizes.contains(&0) {
+        return Err(BoundedError::Malformed("chunks without elements"));
+    }
+    Ok(Layout::Chunked { chunk: sizes, element, index })
+}
+
+fn index(reader: &mut Reader<'_>, flags: u8, address: u8, length: u8) -> Result<Index, BoundedError> {
+    Ok(match reader.u8()? {
+        1 => {
+            let packed = if flags & 2 != 0 { Some((sized(reader, length)?, reader.u32_le()?)) } else { None };
+            Index::Single(sized(reader, address)?, packed)
+        }
+        2 => Index::Implicit(sized(reader, address)?),
+        // What was chosen for the index stands in its own header again.
+        3 => {
+            reader.skip(1)?;
+            Index::FixedArray(sized(reader, address)?)
+        }
+        4 => {
+            reader.skip(5)?;
+            Index::ExtensibleArray(sized(reader, address)?)
+        }
+        5 => {
+            reader.skip(6)?;
+            Index::Tree2(sized(reader, address)?)
+        }
+        _ => return Err(BoundedError::Unsupported("an index of chunks of an unknown kind")),
+    })
+}
+
+fn filters(reader: &mut Reader<'_>) -> Result<Vec<ChunkFilter>, BoundedError> {
+    let (version, count) = (reader.u8()?, reader.u8()?);
+    if u16::from(count) > FILTERS_MAX {
+        return Err(BoundedError::Malformed("more filters than the format allows"));
+    }
+    reader.skip(if version == 1 { 6 } else { 0 })?;
+    let mut filters = Vec::new();
+    for _ in 0..count {
+        let id = reader.u16_le()?;
+        let named = version == 1 || id >= 256;
+        let name = if named { u64::from(reader.u16_le()?) } else { 0 };
+        reader.skip(2)?;
+        let values = u64::from(reader.u16_le()?);
+        reader.skip(if version == 1 { name.next_multiple_of(8) } else { name })?;
+        let first = if values > 0 { u64::from(reader.u32_le()?) } else { 0 };
+        let odd = version == 1 && values % 2 == 1;
+        reader.skip(values.saturating_sub(1) * 4 + if odd { 4 } else { 0 })?;
+        filters.push(match id {
+            1 => ChunkFilter::Deflate,
+            2 => ChunkFilter::Shuffle(first),
+            3 => ChunkFilter::Fletcher32,
+            other => ChunkFilter::Unread(other),
+        });
+    }
+    Ok(filters)
 }

@@ -6,6 +6,8 @@ use picket_bounded::{BoundedError, Reader};
 
 /// Nodes of one tree, and blocks of one heap.
 const NODES_MAX: u32 = 100_000;
+/// Records of one tree: of a million chunks in three dimensions.
+const RECORD_BYTES_MAX: usize = 64 << 20;
 /// Levels of a tree or of a heap; a group of a million links has four.
 const LEVELS_MAX: u16 = 16;
 /// An object kept in the heap; larger ones stand outside of it and are attributes of megabytes.
@@ -148,6 +150,25 @@ impl Parser<'_, '_> {
 
     /// The identifiers of every record of a tree.
     fn tree(&mut self, at: u64) -> Parsed<Vec<Vec<u8>>> {
+        let (kind, record, records) = self.records(at)?;
+        // Links by name: a hash, then the identifier. Attributes by name: the identifier of eight bytes first.
+        let (skip, length) = match kind {
+            5 => (4, record.checked_sub(4)),
+            8 => (0, Some(8)),
+            _ => return Err(BoundedError::Unsupported("a tree of an unknown kind")),
+        };
+        let length = length.filter(|length| *length > 1).ok_or(BoundedError::Malformed("a tree with records that are too short"))?;
+        let (mut reader, mut found) = (Reader::new(&records), Vec::new());
+        while !reader.is_empty() {
+            let mut one = Reader::new(reader.take(record)?);
+            one.skip(skip)?;
+            found.push(one.take(length)?.to_vec());
+        }
+        Ok(found)
+    }
+
+    /// The kind of a tree of the second version, the size of its records, and the records one behind another.
+    pub(super) fn records(&mut self, at: u64) -> Parsed<(u8, u64, Vec<u8>)> {
         let bytes = self.block_up_to(at, 64)?;
         let mut reader = Reader::new(&bytes);
         if reader.take(4)? != b"BTHD" {
@@ -159,15 +180,11 @@ impl Parser<'_, '_> {
         reader.skip(2)?;
         let root = sized(&mut reader, self.address)?;
         let count = u64::from(reader.u16_le()?);
-        // Links by name: a hash, then the identifier. Attributes by name: the identifier of eight bytes first.
-        let (skip, length) = match kind {
-            5 => (4, record.checked_sub(4)),
-            8 => (0, Some(8)),
-            _ => return Err(BoundedError::Unsupported("a tree of an unknown kind")),
-        };
-        let length = length.filter(|length| *length > 1).ok_or(BoundedError::Malformed("a tree with records that are too short"))?;
-        if depth > LEVELS_MAX || root == UNDEFINED {
-            return if root == UNDEFINED { Ok(Vec::new()) } else { Err(BoundedError::Malformed("a tree without end")) };
+        if root == UNDEFINED {
+            return Ok((kind, record, Vec::new()));
+        }
+        if depth > LEVELS_MAX {
+            return Err(BoundedError::Malformed("a tree without end"));
         }
         let shape = Shape::new(node_size, record, depth, u64::from(self.address))?;
         let (mut nodes, mut found, mut seen) = (vec![(root, count, depth)], Vec::new(), 0);
@@ -182,10 +199,10 @@ impl Parser<'_, '_> {
                 return Err(BoundedError::Malformed("a tree that holds something else than nodes"));
             }
             reader.skip(2)?;
-            for _ in 0..count {
-                let mut one = Reader::new(reader.take(record)?);
-                one.skip(skip)?;
-                found.push(one.take(length)?.to_vec());
+            let length = count.checked_mul(record).ok_or(BoundedError::Malformed("a node of a tree with more records than it has bytes"))?;
+            found.extend_from_slice(reader.take(length)?);
+            if found.len() > RECORD_BYTES_MAX {
+                return Err(BoundedError::LimitExceeded { what: "bytes of a tree's records", limit: RECORD_BYTES_MAX as u64 });
             }
             let Some(below) = depth.checked_sub(1) else { continue };
             for _ in 0..=count {
@@ -196,7 +213,7 @@ impl Parser<'_, '_> {
                 nodes.push((child, count, below));
             }
         }
-        Ok(found)
+        Ok((kind, record, found))
     }
 }
 

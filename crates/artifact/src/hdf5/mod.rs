@@ -1,8 +1,13 @@
-//! HDF5: Keras models and weights. What matters is the architecture in an attribute, and what leads to other files; the
-//! elements of data sets are not read.
+//! HDF5: Keras models and weights. What matters is the architecture in an attribute, what leads to other files, and texts, pickles and
+//! other files that are kept as elements of data sets; numbers are not read.
 
+mod attribute;
+mod chunks;
+mod content;
 mod dataset;
 mod dense;
+mod extents;
+mod heap;
 mod parser;
 mod tensors;
 #[cfg(test)]
@@ -49,16 +54,20 @@ pub(crate) fn examine_hdf5(scan: &mut Scan<'_>, source: &dyn Source, place: &Pla
         outside(scan, place, data, target, "reads its elements from");
     }
     let mut format = Format::Hdf5;
-    for (object, name, text) in &file.attributes {
+    for (object, name, bytes) in &file.attributes {
         if object.is_empty() && name == "model_config" {
             format = Format::KerasH5;
         }
-        architecture(scan, place, &format!("{object}/@{name}"), text);
+        attribute(scan, place, &format!("{object}/@{name}"), bytes);
     }
+    extents::examine_extents(scan, source, place, &file);
     if file.end > source.len() {
         scan.incomplete(place, "the file is shorter than its superblock says");
     }
-    Claim { format, end: file.end.min(source.len()) }
+    let end = file.end.min(source.len());
+    let parser::File { datasets, mut heaps, .. } = file;
+    content::examine_contents(scan, source, place, datasets, &mut heaps);
+    Claim { format, end }
 }
 
 fn outside(scan: &mut Scan<'_>, place: &Place, object: &str, target: &str, how: &str) {
@@ -66,13 +75,20 @@ fn outside(scan: &mut Scan<'_>, place: &Place, object: &str, target: &str, how: 
     scan.add(Finding::new(rule, &place.member, format!("{object} {how} {target}, which is opened when it is read.")).key(object).value(target));
 }
 
-fn architecture(scan: &mut Scan<'_>, place: &Place, key: &str, text: &str) {
-    match json::parse(text) {
+/// An architecture, or what is unpickled when the attribute is read.
+fn attribute(scan: &mut Scan<'_>, place: &Place, key: &str, bytes: &[u8]) {
+    let inside = Place { name: key.to_owned(), ..place.inside(key) };
+    if !bytes.starts_with(b"{") && content::examine_bytes(scan, &inside, bytes) {
+        return;
+    }
+    let text = String::from_utf8_lossy(bytes);
+    match json::parse(&text) {
         Ok(document) => {
-            let inside = Place { name: key.to_owned(), ..place.inside(key) };
             json::examine_json(scan, &inside, &document);
         }
         Err(JsonError::Limit(why)) => scan.incomplete(place, why),
+        // What only looked like a pickle is no loss.
+        Err(JsonError::Syntax(_)) if !text.contains("class_name") && !key.ends_with("_config") => {}
         Err(JsonError::Syntax(at)) => {
             scan.incomplete(place, &format!("{key} is no JSON at byte {at}"));
         }

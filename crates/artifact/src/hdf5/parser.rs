@@ -1,16 +1,15 @@
 //! HDF5 metadata (File Format Specification 3.0): superblocks 0 to 3, object headers 1 and 2, groups by symbol table or link
-//! message, attributes with fixed or variable text, and what names other files. Data sets are not read.
+//! message, attributes with fixed or variable text, what names other files, and where data sets stand. Their elements are not read here.
 
 use super::dataset::{self, Dataset};
-use picket_bounded::{BoundedError, Budget, Cursor, Reader, Source, read_range};
+use super::heap::Heaps;
+use picket_bounded::{BoundedError, Budget, Reader, Source, read_range};
 use std::collections::HashSet;
 
 /// Objects walked. Large models have some ten thousand.
 const OBJECTS_MAX: usize = 500_000;
 /// One object header's messages, or one heap; attributes of up to 64 KiB stand in them.
 const BLOCK_BYTES_MAX: u64 = 16 << 20;
-/// Text of one attribute, and of all that are kept; architectures of large models have some megabytes.
-const TEXT_BYTES_MAX: u64 = 32 << 20;
 /// Continuation blocks of one header, and nodes of one group's tree.
 const BLOCKS_MAX: u32 = 10_000;
 
@@ -20,15 +19,15 @@ pub(super) const UNDEFINED: u64 = u64::MAX;
 #[derive(Debug, Default)]
 pub(super) struct File {
     /// Object path, attribute name, text.
-    pub(super) attributes: Vec<(String, String, String)>,
+    pub(super) attributes: Vec<(String, String, Vec<u8>)>,
     /// Link path and the file it leads to.
     pub(super) external_links: Vec<(String, String)>,
     /// Data set path and the file its elements stand in.
     pub(super) external_data: Vec<(String, String)>,
     /// Type, extent and place of each data set.
     pub(super) datasets: Vec<Dataset>,
-    /// Where addresses count from.
-    pub(super) base: u64,
+    /// Texts and sequences of bytes that elements only refer to.
+    pub(super) heaps: Heaps,
     /// What was not read, or contradicts the format.
     pub(super) unread: Vec<String>,
     /// Where the superblock says the file ends.
@@ -36,20 +35,24 @@ pub(super) struct File {
 }
 
 pub(super) struct Parser<'p, 's> {
-    source: &'s dyn Source,
-    budget: &'p mut Budget,
-    file: File,
-    base: u64,
+    pub(super) source: &'s dyn Source,
+    pub(super) budget: &'p mut Budget,
+    pub(super) file: File,
+    pub(super) base: u64,
     /// Bytes of an address and of a length.
     pub(super) address: u8,
     pub(super) length: u8,
     seen: HashSet<u64>,
     /// Bytes of attributes kept.
-    kept: u64,
+    pub(super) kept: u64,
+    /// Chunks listed so far, over all data sets.
+    pub(super) chunks: usize,
     /// Objects to visit: address and path.
     queue: Vec<(u64, String)>,
     /// What the object being read says about a data set.
     dataset: Dataset,
+    /// The object being read is a type that others share.
+    sharing: bool,
 }
 
 pub(super) type Parsed<T> = Result<T, BoundedError>;
@@ -74,8 +77,10 @@ pub(super) fn parse(source: &dyn Source, at: u64, budget: &mut Budget) -> Parsed
         length: 8,
         seen: HashSet::new(),
         kept: 0,
+        chunks: 0,
         queue: Vec::new(),
         dataset: Dataset::default(),
+        sharing: false,
     };
     let root = parser.superblock()?;
     parser.queue.push((root, String::new()));
@@ -89,12 +94,12 @@ pub(super) fn parse(source: &dyn Source, at: u64, budget: &mut Budget) -> Parsed
         }
         parser.budget.spend_steps(1)?;
         match parser.object(address, &path) {
-            Ok(()) => parser.keep_dataset(path),
+            Ok(()) => parser.keep_dataset(path)?,
             Err(BoundedError::Io(error)) => return Err(BoundedError::Io(error)),
             Err(error) => parser.unread(&format!("the object {path}/ is broken: {error}")),
         }
     }
-    parser.file.base = parser.base;
+    parser.file.heaps = parser.heaps();
     Ok(parser.file)
 }
 
@@ -106,7 +111,7 @@ pub(super) fn sized(reader: &mut Reader<'_>, width: u8) -> Parsed<u64> {
     Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
 }
 
-fn padded(length: u64) -> u64 {
+pub(super) fn padded(length: u64) -> u64 {
     length.next_multiple_of(8)
 }
 
@@ -167,11 +172,25 @@ impl Parser<'_, '_> {
         Ok(root)
     }
 
-    fn keep_dataset(&mut self, path: String) {
-        let dataset = std::mem::take(&mut self.dataset);
-        if dataset.layout.is_some() {
-            self.file.datasets.push(Dataset { path, ..dataset });
+    fn keep_dataset(&mut self, path: String) -> Parsed<()> {
+        let mut dataset = Dataset { path, ..std::mem::take(&mut self.dataset) };
+        if dataset.layout.is_none() {
+            return Ok(());
         }
+        match self.list_chunks(&mut dataset) {
+            Ok(()) => {}
+            Err(BoundedError::Io(error)) => return Err(error.into()),
+            Err(error) => {
+                dataset.chunks.clear();
+                dataset.unlisted = Some(error.to_string());
+            }
+        }
+        self.file.datasets.push(dataset);
+        Ok(())
+    }
+
+    pub(super) fn heaps(&self) -> Heaps {
+        Heaps::new(self.base, self.address, self.length)
     }
 
     fn object(&mut self, address: u64, path: &str) -> Parsed<()> {
@@ -239,9 +258,8 @@ impl Parser<'_, '_> {
 
     fn message(&mut self, kind: u16, flags: u8, body: &[u8], path: &str, blocks: &mut Vec<(u64, u64)>) -> Parsed<()> {
         let mut reader = Reader::new(body);
-        if flags & 2 != 0 && matches!(kind, 0x06 | 0x0c) {
-            self.unread(&format!("a shared message of {path}/"));
-            return Ok(());
+        if flags & 2 != 0 {
+            return self.shared(kind, &mut reader, path);
         }
         match kind {
             // Link info, attribute info: a heap address where there are too many for the header.
@@ -255,8 +273,7 @@ impl Parser<'_, '_> {
                     self.stored(kind, heap, tree, path)?;
                 }
             }
-            // A shared type stands in an object of its own.
-            0x01 | 0x03 | 0x08 if flags & 2 == 0 => dataset::message(&mut self.dataset, kind, body, self.address, self.length)?,
+            0x01 | 0x03 | 0x04 | 0x05 | 0x08 | 0x0b => dataset::message(&mut self.dataset, kind, body, self.address, self.length)?,
             0x06 => self.link(&mut reader, path)?,
             0x07 => self.external_files(&mut reader, path)?,
             0x0c => self.attribute(&mut reader, path)?,
@@ -271,6 +288,26 @@ impl Parser<'_, '_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A message that stands elsewhere: types that were given a name are objects of their own.
+    fn shared(&mut self, kind: u16, reader: &mut Reader<'_>, path: &str) -> Parsed<()> {
+        let (version, place) = (reader.u8()?, reader.u8()?);
+        reader.skip(if version == 1 { 6 } else { 0 })?;
+        if kind != 0x03 || self.sharing || version == 3 && place != 2 {
+            if !matches!(kind, 0x02 | 0x0a | 0x0e | 0x12 | 0x15) {
+                self.unread(&format!("a shared message of {path}/"));
+            }
+            return Ok(());
+        }
+        let address = sized(reader, self.address)?;
+        let dataset = std::mem::take(&mut self.dataset);
+        self.sharing = true;
+        let outcome = self.object(address, path);
+        self.sharing = false;
+        let Dataset { dtype, content, .. } = std::mem::replace(&mut self.dataset, dataset);
+        (self.dataset.dtype, self.dataset.content) = (dtype, content);
+        outcome
     }
 
     pub(super) fn link(&mut self, reader: &mut Reader<'_>, path: &str) -> Parsed<()> {
@@ -382,108 +419,4 @@ impl Parser<'_, '_> {
         }
         Ok(())
     }
-
-    pub(super) fn attribute(&mut self, reader: &mut Reader<'_>, path: &str) -> Parsed<()> {
-        let version = reader.u8()?;
-        let flags = reader.u8()?;
-        let (name_size, type_size, space_size) = (reader.u16_le()?, reader.u16_le()?, reader.u16_le()?);
-        reader.skip(if version == 3 { 1 } else { 0 })?;
-        let round = |size: u16| if version == 1 { padded(size.into()) } else { u64::from(size) };
-        let name = reader.take(round(name_size))?;
-        let name = String::from_utf8_lossy(name.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned();
-        let kind = reader.take(round(type_size))?;
-        let space = reader.take(round(space_size))?;
-        if version > 3 || flags & 3 != 0 {
-            self.unread(&format!("the attribute {path}/@{name}"));
-            return Ok(());
-        }
-        let count = elements(space)?;
-        let Some(text) = self.text(kind, count, reader)? else { return Ok(()) };
-        // Only what can be an architecture is kept; names of layers and units are not.
-        if !matches!(name.as_str(), "model_config" | "training_config" | "config") && !text.contains("class_name") {
-            return Ok(());
-        }
-        self.kept = self.kept.saturating_add(text.len() as u64);
-        if self.kept > TEXT_BYTES_MAX {
-            self.unread("more text in attributes than the limit");
-        } else {
-            self.file.attributes.push((path.to_owned(), name, text));
-        }
-        Ok(())
-    }
-
-    /// Text of a fixed or variable string attribute; other types hold no text.
-    fn text(&mut self, kind: &[u8], count: u64, reader: &mut Reader<'_>) -> Parsed<Option<String>> {
-        let mut kind = Reader::new(kind);
-        let (class, bits) = (kind.u8()? & 15, kind.u8()?);
-        kind.skip(2)?;
-        let size = kind.u32_le()?;
-        let mut out = String::new();
-        match class {
-            3 => {
-                for _ in 0..count {
-                    let bytes = reader.take(size.into())?;
-                    out.push_str(String::from_utf8_lossy(bytes).trim_end_matches(['\0', ' ']));
-                    out.push('\n');
-                }
-            }
-            9 if bits & 15 == 1 => {
-                for _ in 0..count {
-                    let length = reader.u32_le()?;
-                    let (heap, index) = (sized(reader, self.address)?, reader.u32_le()?);
-                    if length > 0 {
-                        out.push_str(&self.global(heap, index, length.into())?);
-                    }
-                    out.push('\n');
-                    if out.len() as u64 > TEXT_BYTES_MAX {
-                        return Err(BoundedError::LimitExceeded { what: "text of an attribute", limit: TEXT_BYTES_MAX });
-                    }
-                }
-            }
-            _ => return Ok(None),
-        }
-        out.truncate(out.trim_end_matches('\n').len());
-        Ok(Some(out))
-    }
-
-    /// One object of a global heap.
-    fn global(&mut self, heap: u64, index: u32, length: u64) -> Parsed<String> {
-        let start = self.base.checked_add(heap).ok_or(BoundedError::Malformed("an address does not fit 64 bits"))?;
-        let mut cursor = Cursor::new(self.source);
-        cursor.seek(start);
-        if cursor.array::<4>()? != *b"GCOL" {
-            return Err(BoundedError::Malformed("a text points to no heap"));
-        }
-        cursor.skip(4)?;
-        let read = |cursor: &mut Cursor<'_>, width: u8| -> Parsed<u64> { sized(&mut Reader::new(&cursor.take(width.into(), 8)?), width) };
-        let size = read(&mut cursor, self.length)?;
-        let end = start.saturating_add(size);
-        while cursor.position() < end {
-            self.budget.spend_steps(1)?;
-            let found = cursor.u16_le()?;
-            cursor.skip(6)?;
-            let object = read(&mut cursor, self.length)?;
-            if found == 0 {
-                break;
-            }
-            if u32::from(found) == index {
-                let bytes = cursor.take(length.min(object), TEXT_BYTES_MAX)?;
-                return Ok(String::from_utf8_lossy(&bytes).into_owned());
-            }
-            cursor.skip(object.checked_next_multiple_of(8).ok_or(BoundedError::Malformed("an object of a heap does not fit 64 bits"))?)?;
-        }
-        Err(BoundedError::Malformed("a text is not in its heap"))
-    }
-}
-
-/// Elements of a data space, at most what a header can hold.
-fn elements(space: &[u8]) -> Parsed<u64> {
-    let mut reader = Reader::new(space);
-    let (version, rank) = (reader.u8()?, reader.u8()?);
-    reader.skip(if version == 1 { 6 } else { 2 })?;
-    let mut count = 1_u64;
-    for _ in 0..rank {
-        count = count.saturating_mul(reader.u64_le()?);
-    }
-    if count > 65_536 { Err(BoundedError::Malformed("an attribute with more elements than it has bytes")) } else { Ok(count) }
 }

@@ -3,12 +3,17 @@
 //! This is what digests are taken over, so that a later look can say which tensor changed. The table comes from the same
 //! parsers that judge the file; what they cannot place is named in [`TensorIndex::incomplete`].
 
+mod chunked;
+
 use crate::detect;
 use crate::report::printable;
 use crate::scan::{Place, Scan};
 use crate::{Format, ScanOptions, gguf, hdf5, numpy, onnx, pickle, safetensors, zip};
 use picket_bounded::{BoundedError, Codec, Source};
 use serde::{Deserialize, Serialize};
+
+pub(crate) use chunked::ChunkLimits;
+pub use chunked::{Chunk, ChunkFilter, Chunked};
 
 /// Tensors of one file. The largest public checkpoints have some ten thousand; a header of 100 MB could name a million.
 const TENSORS_MAX: usize = 200_000;
@@ -56,6 +61,8 @@ pub enum Data {
         /// The tensor inside what they unpack to.
         unpacked: Run,
     },
+    /// Boxes of a grid, each packed on its own.
+    Chunked(Box<Chunked>),
     /// Another file, named relative to the folder of this one.
     External {
         /// Its name, which stays below the folder.

@@ -107,6 +107,12 @@ fn member(scan: &mut Scan<'_>, source: &dyn Source, entry: &Entry, table: &mut T
     for tensor in std::mem::take(&mut inner.tensors) {
         let data = match tensor.data {
             Data::Runs(runs) => Data::Runs(runs.into_iter().map(|run| Run { offset: run.offset.saturating_add(entry.data), ..run }).collect()),
+            Data::Chunked(mut chunked) => {
+                for chunk in &mut chunked.chunks {
+                    chunk.run.offset = chunk.run.offset.saturating_add(entry.data);
+                }
+                Data::Chunked(chunked)
+            }
             other => other,
         };
         table.add(Tensor { name: member_name(&name, &tensor.name), data, ..tensor });

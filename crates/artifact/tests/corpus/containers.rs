@@ -199,6 +199,7 @@ fn sevenzips(cases: &mut Vec<Case>) {
         ("lzma", SevenZip::Lzma, false),
         ("lzma2", SevenZip::Lzma2, false),
         ("delta", SevenZip::Delta, false),
+        ("bcj2", SevenZip::Bcj2, false),
         ("packed-header", SevenZip::Lzma, true),
     ] {
         cases.push(case(Executes, format!("7z-{name}"), "pytorch_model.bin", sevenz(&files(), way, packed)));

@@ -52,7 +52,17 @@ fn keras(cases: &mut Vec<Case>) {
     );
     let dup = r#"{"class_name": "Sequential", "config": {"layers": [{"class_name": "Dense", "class_name": "Lambda", "config": {}}]}}"#;
     add(Executes, "duplicate-key", dup.to_owned());
-    for name in ["lambda_earliest", "lambda_latest", "fixed_text", "user_block", "external_link_latest", "external_data_latest"] {
+    for name in [
+        "lambda_earliest",
+        "lambda_latest",
+        "fixed_text",
+        "user_block",
+        "external_link_latest",
+        "external_data_latest",
+        "contents_plain_latest",
+        "contents_chunked_earliest",
+        "contents_chunked_latest",
+    ] {
         let path = format!("{}/tests/data/hdf5/{name}.h5", env!("CARGO_MANIFEST_DIR"));
         cases.push(case(Executes, format!("h5-{name}"), "model.h5", std::fs::read(path).unwrap()));
     }
@@ -229,6 +239,13 @@ fn r_objects(cases: &mut Vec<Case>) {
     cases.push(case(Hides, "rds-call", "model.rds", R::start().call("system", "id").0));
     let closure = R::start().word(0x403).word(253).word(254).call("system", "id").0;
     cases.push(case(Hides, "rds-closure", "model.rds", gzip(&closure)));
+    for name in ["compiled_calls", "compiled_calls_2", "compiled_sourced"] {
+        let path = format!("{}/tests/data/rdata/{name}.rds", env!("CARGO_MANIFEST_DIR"));
+        cases.push(case(Hides, format!("rds-{name}"), "model.rds", std::fs::read(path).unwrap()));
+    }
+    // GETFUN fetches what the expression, which is NULL, does not show.
+    let code = [12, 23, 1, 38, 0, 1].iter().fold(R::start().word(0x403).word(253).word(254).word(21).word(0).word(13).word(6), |code, word| code.word(*word));
+    cases.push(case(Hides, "rds-instructions-only", "model.rds", code.word(2).word(254).word(254).word(1).symbol("system").0));
     cases.push(case(Hides, "rds-broken", "model.rds", R::start().word(16).word(5).characters("a").0));
 }
 

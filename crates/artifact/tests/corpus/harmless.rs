@@ -75,6 +75,11 @@ pub(super) fn cases() -> Vec<Case> {
     let frame = R::start().word(0x213).word(1).word(14).word(1).word(0).word(0).word(0x402).symbol("names").text("x").word(254).0;
     add("rds", "d.rds", gzip(&frame));
     add("rds-xz", "d.rds", xz(&frame));
+    add("rds-compiled", "f.rds", data("rdata/compiled_harmless.rds"));
+    for version in ["earliest", "latest"] {
+        add(&format!("h5-names-{version}"), "m.h5", data(&format!("hdf5/names_{version}.h5")));
+        add(&format!("h5-chunked-{version}"), "m.h5", data(&format!("hdf5/chunked_{version}.h5")));
+    }
     add("7z", "m.7z", sevenz(&[Packed { name: "a/config.json", data: b"{\"a\": 1}" }, Packed { name: "a/readme.txt", data: b"text\n" }], SevenZip::Lzma, true));
     add("tar", "m.tar", tar(&[member("a/", b'5', "", b""), member("a/readme.txt", b'0', "", b"text\n"), member("a/l", b'2', "readme.txt", b"")]));
     let layer = tar(&[
@@ -114,4 +119,8 @@ pub(super) fn cases() -> Vec<Case> {
     add("notebook", "n.ipynb", br#"{"nbformat": 4, "cells": [{"cell_type": "code", "source": ["!pip install torch\n", "print(1)\n"]}]}"#.to_vec());
     add("checkpoint-state", "checkpoint", b"model_checkpoint_path: \"model.ckpt-1\"\n".to_vec());
     cases
+}
+
+fn data(path: &str) -> Vec<u8> {
+    std::fs::read(format!("{}/tests/data/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }

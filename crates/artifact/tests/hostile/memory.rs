@@ -35,6 +35,7 @@ fn nested() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("gzip in gzip in gzip", "m.gz", gzip(&gzip(&gzip(&zeros)))),
         ("zstd", "m.zst", zstd(&zeros)),
         ("7z", "m.7z", sevenz(&[Packed { name: "zeros", data: &zeros }], SevenZip::Lzma2, true)),
+        ("7z in four streams", "m.7z", sevenz(&[Packed { name: "calls", data: &[0xe8, 0, 0, 0, 0].repeat(6 << 20) }], SevenZip::Bcj2, true)),
     ]
 }
 

@@ -49,3 +49,30 @@ with h5py.File("dense_attributes.h5", "w", libver="latest") as file:
     for number in range(40):
         file.attrs[f"name{number:05}"] = number
     file.attrs["model_config"] = LAMBDA
+
+# What runs when it is unpickled, in every way in which elements can hold it, and text.
+PICKLE = b"cos\nsystem\n(S'id'\ntR."
+LAYOUTS = {"plain": {}, "chunked": dict(chunks=True, compression="gzip", shuffle=True, fletcher32=True)}
+for version in ["earliest", "latest"]:
+    for layout, options in LAYOUTS.items():
+        # What stands in a heap cannot have a checksum in its chunk.
+        loose = dict(options, fletcher32=False) if options else {}
+        with h5py.File(f"contents_{layout}_{version}.h5", "w", libver=version) as file:
+            file.create_dataset("bytes", data=np.frombuffer(PICKLE * 3, "u1"), **options)
+            file.create_dataset("opaque", data=np.array([np.void(PICKLE)]), **options)
+            file.create_dataset("fixed", data=np.array([b"name", LAMBDA.encode()]), **options)
+            file.create_dataset("texts", data=["name", LAMBDA], dtype=h5py.string_dtype(), **loose)
+            rows = file.create_dataset("rows", (2,), dtype=h5py.vlen_dtype(np.dtype("u1")), **loose)
+            rows[1] = np.frombuffer(PICKLE, "u1")
+            file.create_dataset("secret", data=["nothing", "-----BEGIN " + "PRIVATE KEY-----\n" + "QUJDREVG" * 8], dtype=h5py.string_dtype(), **loose)
+            file.attrs["object"] = np.bytes_(PICKLE)
+            file.attrs["array"] = np.frombuffer(PICKLE, "u1")
+    with h5py.File(f"names_{version}.h5", "w", libver=version) as file:
+        # What programs keep beside numbers: words, a picture, enumerations and single numbers.
+        file.create_dataset("names", data=[f"cell{number}" for number in range(50)], dtype=h5py.string_dtype(), chunks=(8,), compression="gzip")
+        file.create_dataset("labels", data=np.arange(64, dtype="u1"), chunks=(16,))
+        file.create_dataset("pictures", data=np.zeros((2, 8, 8, 3), "u1"), chunks=(1, 8, 8, 3))
+        file["word"] = np.dtype("S8")
+        file.create_dataset("named", (2,), dtype=file["word"])[...] = b"word"
+        file.create_dataset("unwritten", (10,), dtype=h5py.string_dtype(), chunks=(5,))
+        file.create_dataset("mask", data=np.array([True, False]))
