@@ -114,7 +114,8 @@ impl Elements<'_, '_> {
                 outcome.map_err(|error| Unread { why: error.why, broken: error.broken })?;
                 Ok(Some(bytes))
             }
-            Some(Layout::Virtual { .. } | Layout::Other) => Err(Unread { why: "its layout is not read".to_owned(), broken: false }),
+            Some(Layout::Virtual { .. }) => Err(Unread { why: "it is put together from others".to_owned(), broken: false }),
+            Some(Layout::Other) => Err(Unread { why: "its layout is not read".to_owned(), broken: false }),
             Some(Layout::Contiguous(None)) | None => Ok(None),
         }
     }

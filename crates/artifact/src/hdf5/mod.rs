@@ -9,6 +9,7 @@ mod dense;
 mod extents;
 mod heap;
 mod parser;
+mod sources;
 mod tensors;
 #[cfg(test)]
 mod tests;

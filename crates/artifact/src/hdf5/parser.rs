@@ -185,6 +185,11 @@ impl Parser<'_, '_> {
                 dataset.unlisted = Some(error.to_string());
             }
         }
+        match self.list_sources(&dataset) {
+            Ok(()) => {}
+            Err(BoundedError::Io(error)) => return Err(error.into()),
+            Err(error) => self.unread(&format!("where {} has its elements from: {error}", dataset.path)),
+        }
         self.file.datasets.push(dataset);
         Ok(())
     }

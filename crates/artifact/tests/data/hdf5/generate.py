@@ -76,3 +76,17 @@ for version in ["earliest", "latest"]:
         file.create_dataset("named", (2,), dtype=file["word"])[...] = b"word"
         file.create_dataset("unwritten", (10,), dtype=h5py.string_dtype(), chunks=(5,))
         file.create_dataset("mask", data=np.array([True, False]))
+
+# Put together from this file, from one beside it and from one elsewhere.
+for version in ["v110", "latest"]:
+    with h5py.File(f"virtual_{version}.h5", "w", libver=(version, version)) as file:
+        file.create_dataset("here", data=np.zeros(4, "u1"))
+        layout = h5py.VirtualLayout((16, 4), "u1")
+        layout[0] = h5py.VirtualSource(".", "here", (4,))
+        layout[1] = h5py.VirtualSource("beside.h5", "x", (4,))
+        layout[2:8:3] = h5py.VirtualSource("beside.h5", "y", (9, 4))[1:7:5]
+        layout[9] = h5py.VirtualSource("../../secret.h5", "x", (4,))
+        file.create_virtual_dataset("whole", layout)
+        inside = h5py.VirtualLayout((4,), "u1")
+        inside[:] = h5py.VirtualSource(".", "here", (4,))
+        file.create_virtual_dataset("inside", inside)
