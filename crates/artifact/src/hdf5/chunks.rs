@@ -5,8 +5,8 @@ use super::parser::{Parsed, Parser, UNDEFINED, sized};
 use crate::tensors::{Chunk, Run};
 use picket_bounded::{BoundedError, Reader};
 
-/// Chunks of all data sets. At the megabyte that writers choose for one, this is a terabyte.
-const CHUNKS_MAX: usize = 1_000_000;
+/// Chunks of all data sets. At the megabyte that writers choose for one, this is half a terabyte; each costs its reader some hundred bytes.
+const CHUNKS_MAX: usize = 500_000;
 /// Nodes of one tree, and blocks of one array.
 const NODES_MAX: u32 = 100_000;
 /// Elements of one block or page of an index.
@@ -91,7 +91,7 @@ impl Parser<'_, '_> {
             Index::ExtensibleArray(at) => self.extensible_array(at, &grid, dataset)?,
             Index::Tree2(at) => self.second_tree(at, &grid, dataset)?,
         }
-        dataset.chunks.sort_by_key(|chunk| chunk.index);
+        dataset.chunks.sort_unstable_by_key(|chunk| chunk.index);
         Ok(())
     }
 

@@ -31,9 +31,11 @@ pub(super) fn examine_contents(scan: &mut Scan<'_>, source: &dyn Source, place: 
         if dataset.content == Content::Numbers {
             continue;
         }
+        let content = dataset.content;
+        let size = dataset.dtype.as_ref().and_then(|(_, size)| usize::try_from(*size).ok()).filter(|size| *size > 0).unwrap_or(usize::MAX);
         let mut elements = Elements { scan, source, place: place.inside(dataset.path.trim_start_matches('/')), heaps, text: Vec::new(), files: 0, full: false };
-        match elements.read(&dataset) {
-            Ok(Some(bytes)) => elements.each(&dataset, &bytes),
+        match elements.read(dataset) {
+            Ok(Some(bytes)) => elements.each(content, size, &bytes),
             Ok(None) => {}
             Err(Unread { why, broken }) => elements.unread(&why, broken),
         }
@@ -82,7 +84,7 @@ struct Elements<'e, 'o> {
 
 impl Elements<'_, '_> {
     /// The first bytes of all elements; nothing where none is in this file, or where they were judged in place.
-    fn read(&mut self, dataset: &Dataset) -> Result<Option<Vec<u8>>, Unread> {
+    fn read(&mut self, dataset: Dataset) -> Result<Option<Vec<u8>>, Unread> {
         let (Some(shape), Some((_, size))) = (&dataset.shape, &dataset.dtype) else { return Ok(None) };
         // Single bytes in several dimensions are pictures.
         if dataset.content == Content::Bytes && shape.len() > 1 {
@@ -103,7 +105,7 @@ impl Elements<'_, '_> {
                 Ok(Some(read_range(&window, 0, wanted, CONTENT_BYTES_MAX)?))
             }
             Some(Layout::Chunked { .. }) => {
-                let chunked = chunked(dataset.clone()).map_err(|why| Unread { why, broken: false })?;
+                let chunked = chunked(dataset).map_err(|why| Unread { why, broken: false })?;
                 let (mut bytes, wanted) = (Vec::new(), self.wanted(length));
                 let budget = &mut self.scan.budget;
                 let outcome = chunked.rows(self.source, LIMITS, &mut |bytes| budget.spend_steps(1 + bytes / 64).is_ok(), &mut |band| {
@@ -141,9 +143,8 @@ impl Elements<'_, '_> {
         }
     }
 
-    fn each(&mut self, dataset: &Dataset, bytes: &[u8]) {
-        let size = dataset.dtype.as_ref().and_then(|(_, size)| usize::try_from(*size).ok()).filter(|size| *size > 0).unwrap_or(usize::MAX);
-        match dataset.content {
+    fn each(&mut self, content: Content, size: usize, bytes: &[u8]) {
+        match content {
             Content::Numbers => {}
             Content::Bytes => self.run(&MemorySource::new(bytes)),
             Content::Text => {

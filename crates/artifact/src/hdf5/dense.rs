@@ -6,8 +6,8 @@ use picket_bounded::{BoundedError, Reader};
 
 /// Nodes of one tree, and blocks of one heap.
 const NODES_MAX: u32 = 100_000;
-/// Records of one tree: of a million chunks in three dimensions.
-const RECORD_BYTES_MAX: usize = 64 << 20;
+/// Records of one tree: of half a million chunks in three dimensions.
+const RECORD_BYTES_MAX: usize = 32 << 20;
 /// Levels of a tree or of a heap; a group of a million links has four.
 const LEVELS_MAX: u16 = 16;
 /// An object kept in the heap; larger ones stand outside of it and are attributes of megabytes.
