@@ -96,7 +96,12 @@ pub(super) fn trimmed<'b>(bytes: &'b [u8], filling: &[u8]) -> &'b [u8] {
 fn elements(space: &[u8]) -> Parsed<u64> {
     let mut reader = Reader::new(space);
     let (version, rank) = (reader.u8()?, reader.u8()?);
-    reader.skip(if version == 1 { 6 } else { 2 })?;
+    reader.skip(1)?;
+    // The second version tells a space without any element from one of a single element.
+    if version > 1 && reader.u8()? == 2 {
+        return Ok(0);
+    }
+    reader.skip(if version == 1 { 5 } else { 0 })?;
     let mut count = 1_u64;
     for _ in 0..rank {
         count = count.saturating_mul(reader.u64_le()?);

@@ -85,9 +85,11 @@ pub(super) fn message(dataset: &mut Dataset, kind: u16, body: &[u8], address: u8
     match kind {
         0x01 => {
             let (version, rank, flags) = (reader.u8()?, reader.u8()?, reader.u8()?);
-            reader.skip(if version == 1 { 5 } else { 1 })?;
+            // The second version tells a space without any element from one of a single element.
+            let empty = version > 1 && reader.u8()? == 2;
+            reader.skip(if version == 1 { 5 } else { 0 })?;
             let mut dimensions = || (0..rank).map(|_| sized(&mut reader, length)).collect::<Result<Vec<_>, _>>();
-            dataset.shape = Some(dimensions()?);
+            dataset.shape = Some(if empty { vec![0] } else { dimensions()? });
             dataset.shape_max = if flags & 1 != 0 { dimensions()? } else { dataset.shape.clone().unwrap_or_default() };
         }
         0x03 => datatype(dataset, &mut reader)?,

@@ -281,7 +281,12 @@ impl Parser<'_, '_> {
             0x01 | 0x03 | 0x04 | 0x05 | 0x08 | 0x0b => dataset::message(&mut self.dataset, kind, body, self.address, self.length)?,
             0x06 => self.link(&mut reader, path)?,
             0x07 => self.external_files(&mut reader, path)?,
-            0x0c => self.attribute(&mut reader, path)?,
+            // What follows a broken attribute is judged as well.
+            0x0c => match self.attribute(&mut reader, path) {
+                Ok(()) => {}
+                Err(BoundedError::Io(error)) => return Err(error.into()),
+                Err(error) => self.unread(&format!("an attribute of {path}/ is broken: {error}")),
+            },
             0x10 => {
                 let (start, length) = (sized(&mut reader, self.address)?, sized(&mut reader, self.length)?);
                 blocks.push((start, length));

@@ -65,6 +65,9 @@ for version in ["earliest", "latest"]:
             rows = file.create_dataset("rows", (2,), dtype=h5py.vlen_dtype(np.dtype("u1")), **loose)
             rows[1] = np.frombuffer(PICKLE, "u1")
             file.create_dataset("secret", data=["nothing", "-----BEGIN " + "PRIVATE KEY-----\n" + "QUJDREVG" * 8], dtype=h5py.string_dtype(), **loose)
+            # PyTables gives every node a title, which is empty as a rule.
+            file.attrs["TITLE"] = h5py.Empty("S1")
+            file.create_dataset("nothing", data=h5py.Empty("u1"))
             file.attrs["object"] = np.bytes_(PICKLE)
             file.attrs["array"] = np.frombuffer(PICKLE, "u1")
     with h5py.File(f"names_{version}.h5", "w", libver=version) as file:
