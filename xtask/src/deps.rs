@@ -43,6 +43,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("aya-obj", &["picket-ebpf"]),
     ("libbpf-sys", &["picket-ebpf"]),
     ("yara-x", &["picket-yara"]),
+    ("yara-x-parser", &["picket-yara"]),
     ("landlock", &["picket-scanner"]),
     ("seccompiler", &["picket-scanner"]),
     ("datafusion", &["picket-lake"]),

@@ -1,7 +1,7 @@
 //! Rules over one region.
 
 use crate::RuleSet;
-use crate::compile::GLOBALS;
+use crate::compile::{GLOBALS, Loaded};
 use picket_artifact::{Region, RegionMatch, RegionOutcome, RegionRules};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,30 +35,53 @@ thread_local! {
 
 impl RegionRules for RuleSet {
     fn apply(&self, region: &Region<'_>) -> RegionOutcome {
+        if !self.may_match(region.bytes) {
+            return RegionOutcome::default();
+        }
+        match self.loaded() {
+            Ok(loaded) => self.scan(loaded, region),
+            Err(errors) => stopped(&format!("the YARA rules could not be loaded: {errors}")),
+        }
+    }
+
+    fn identity(&self) -> String {
+        RuleSet::identity(self)
+    }
+}
+
+impl RuleSet {
+    /// Loads the rules and has this thread make what it needs to apply them: memory for code and the engine's clock, which a process that locks itself
+    /// in can make no more.
+    ///
+    /// # Errors
+    /// Why the rules cannot be applied.
+    pub fn warm_up(&self) -> Result<(), String> {
+        let loaded = self.loaded().map_err(ToString::to_string)?;
+        let region = Region { member: "", name: "", format: picket_artifact::Format::Empty, offset: 0, bytes: &[], deadline: None };
+        self.scan(loaded, &region).incomplete.map_or(Ok(()), Err)
+    }
+
+    fn scan(&self, loaded: &Loaded, region: &Region<'_>) -> RegionOutcome {
         let left = region.deadline.map_or(u64::MAX, |deadline| deadline.saturating_duration_since(Instant::now()).as_secs() + 1);
         SCANNER.with(|cell| {
             // Only a rule that calls back into this thread could hold it, and there is none.
             let Ok(mut slot) = cell.try_borrow_mut() else { return stopped("YARA is busy in this thread") };
             let mut scanner = match slot.take() {
-                Some((of, scanner)) if std::ptr::eq(of, self.rules) => scanner,
-                _ => Scanner::new(self.rules),
+                Some((of, scanner)) if std::ptr::eq(of, loaded.rules) => scanner,
+                _ => Scanner::new(loaded.rules),
             };
             scanner.set_timeout(Duration::from_secs(self.limits.time_max_s.min(left)));
             scanner.max_matches_per_pattern(self.limits.matches_max);
             // The engine is memory-safe Rust; a panic in it is a bug that must not end the scan of everything else. The scanner is not used again then.
-            let outcome = catch_unwind(AssertUnwindSafe(|| self.with(&mut scanner, region)));
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.with(&mut scanner, loaded, region)));
             match outcome {
                 Ok(outcome) => {
-                    *slot = Some((self.rules, scanner));
+                    *slot = Some((loaded.rules, scanner));
                     outcome
                 }
                 Err(_) => stopped("YARA failed on this content"),
             }
         })
-    }
-
-    fn identity(&self) -> String {
-        RuleSet::identity(self)
     }
 }
 
@@ -67,7 +90,7 @@ fn stopped(why: &str) -> RegionOutcome {
 }
 
 impl RuleSet {
-    fn with(&self, scanner: &mut Scanner<'static>, region: &Region<'_>) -> RegionOutcome {
+    fn with(&self, scanner: &mut Scanner<'static>, loaded: &Loaded, region: &Region<'_>) -> RegionOutcome {
         let offset = i64::try_from(region.offset).unwrap_or(i64::MAX);
         for (name, value) in GLOBALS.into_iter().zip([region.format.name(), region.member, region.name]) {
             if let Err(error) = scanner.set_global(name, value) {
@@ -92,7 +115,7 @@ impl RuleSet {
                 more += 1;
                 continue;
             }
-            if let Some(matched) = self.matched(&rule, region) {
+            if let Some(matched) = self.matched(loaded, &rule, region) {
                 outcome.matches.push(matched);
             }
         }
@@ -102,8 +125,8 @@ impl RuleSet {
         outcome
     }
 
-    fn matched(&self, rule: &yara_x::Rule<'_, 'static>, region: &Region<'_>) -> Option<RegionMatch> {
-        let meta = self.metas.get(&(rule.namespace(), rule.identifier()))?;
+    fn matched(&self, loaded: &Loaded, rule: &yara_x::Rule<'_, 'static>, region: &Region<'_>) -> Option<RegionMatch> {
+        let meta = loaded.metas.get(&(rule.namespace(), rule.identifier()))?;
         let mut first: Option<(usize, String, &[u8])> = None;
         let mut places = 0_usize;
         for pattern in rule.patterns() {

@@ -1,10 +1,12 @@
 //! Sources in, one set of rules out, or every error with its place.
 
 use crate::meta::Meta;
-use crate::{Limits, Pack, prebuilt};
+use crate::sieve::Sieve;
+use crate::{Limits, Pack, needles, prebuilt};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::OnceLock;
 use yara_x::errors::CompileError;
 use yara_x::{Compiler, Rules, SourceCode};
 
@@ -51,60 +53,73 @@ impl fmt::Display for RuleErrors {
 
 impl std::error::Error for RuleErrors {}
 
-/// Compiled rules with what their metadata says.
+/// Rules of some packs. The built-in packs by themselves are not loaded before a region may match one of them.
 pub struct RuleSet {
-    pub(crate) rules: &'static Rules,
-    pub(crate) metas: HashMap<(&'static str, &'static str), Meta>,
     pub(crate) limits: Limits,
     identity: [u8; 32],
+    loaded: OnceLock<Result<Loaded, RuleErrors>>,
+    /// What the built-in rules look for, made at the first region; nothing for other packs.
+    sieve: OnceLock<Option<Sieve>>,
+    built_in: bool,
+}
+
+/// Compiled rules with what their metadata says. They stay in memory until the process ends.
+pub(crate) struct Loaded {
+    pub(crate) rules: &'static Rules,
+    pub(crate) metas: HashMap<(&'static str, &'static str), Meta>,
 }
 
 impl fmt::Debug for RuleSet {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "RuleSet({} rules, {})", self.metas.len(), self.identity())
+        write!(out, "RuleSet({})", self.identity())
     }
 }
 
 impl RuleSet {
-    /// Makes one set of the packs, each in a namespace of its own. The set stays in memory until the process ends.
+    /// Makes one set of the packs, each in a namespace of its own.
     ///
-    /// The built-in packs by themselves are loaded as the build carries them, compiled: that takes milliseconds, where compiling takes a tenth of
-    /// a second, which is most of what scanning a small file costs. Any other choice of packs is compiled here.
+    /// The built-in packs by themselves are loaded as the build carries them, compiled, and only when a region holds what one of their rules needs:
+    /// most regions of honest artifacts do not. Any other choice of packs is compiled here, which takes a tenth of a second.
     ///
     /// # Errors
     /// Every error of every pack, in the order of the packs.
     pub fn compile(packs: &[Pack], limits: Limits) -> Result<Self, RuleErrors> {
         let identity = identity(packs);
-        let mut errors = Vec::new();
-        let rules = prebuilt::load(&identity).unwrap_or_else(|| compiled(packs, &mut errors));
-        let rules: &'static Rules = Box::leak(Box::new(rules));
-        let mut metas = HashMap::new();
-        for rule in rules.iter() {
-            match Meta::of(&rule) {
-                Ok(meta) => {
-                    metas.insert((rule.namespace(), rule.identifier()), meta);
-                }
-                Err(why) => {
-                    let pack = packs.iter().find(|pack| pack.namespace == rule.namespace());
-                    let line = pack.map_or(0, |pack| line_of(&pack.text, rule.identifier()));
-                    let origin = pack.map(|pack| pack.origin.clone()).unwrap_or_default();
-                    errors.push(RuleError { origin, line, column: u64::from(line > 0), message: format!("rule {}: {why}", rule.identifier()) });
-                }
-            }
+        let built_in = identity == needles::IDENTITY;
+        let set = Self { limits, identity, loaded: OnceLock::new(), sieve: OnceLock::new(), built_in };
+        if !built_in {
+            let loaded = load(packs, &identity)?;
+            // The set is new: nobody has filled it meanwhile.
+            let _ = set.loaded.set(Ok(loaded));
         }
-        if errors.is_empty() { Ok(Self { rules, metas, limits, identity }) } else { Err(RuleErrors(errors)) }
+        Ok(set)
     }
 
-    /// How many rules there are, private ones included.
+    /// The rules, loaded now where they are not yet.
+    ///
+    /// # Errors
+    /// What is wrong with the built-in packs; those of any other set were told when it was made.
+    pub(crate) fn loaded(&self) -> Result<&Loaded, &RuleErrors> {
+        self.loaded.get_or_init(|| load(&crate::built_in(), &self.identity)).as_ref()
+    }
+
+    /// False where no rule of the set can match `bytes`, so that there is no need to apply them.
+    #[must_use]
+    pub fn may_match(&self, bytes: &[u8]) -> bool {
+        let sieve = self.sieve.get_or_init(|| if self.built_in { Sieve::new(needles::NEEDLES, needles::PAIRS) } else { None });
+        sieve.as_ref().is_none_or(|sieve| sieve.holds(bytes))
+    }
+
+    /// How many rules there are, private ones included. Loads them.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.metas.len()
+        self.loaded().map_or(0, |loaded| loaded.metas.len())
     }
 
-    /// True where no pack had a rule.
+    /// True where no pack had a rule. Loads them.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.metas.is_empty()
+        self.len() == 0
     }
 
     /// SHA-256 over namespaces and sources, in hex: the same rules have the same identity everywhere.
@@ -113,10 +128,32 @@ impl RuleSet {
         hex::encode(self.identity)
     }
 
-    /// Ids and titles of all rules, for lists.
+    /// Ids and titles of all rules, for lists. Loads them.
     pub fn rules(&self) -> impl Iterator<Item = &'static picket_artifact::rules::Rule> {
-        self.metas.values().map(|meta| meta.rule)
+        self.loaded().into_iter().flat_map(|loaded| loaded.metas.values().map(|meta| meta.rule))
     }
+}
+
+/// Loads what the build carries where it is these packs, and compiles them where not.
+fn load(packs: &[Pack], identity: &[u8; 32]) -> Result<Loaded, RuleErrors> {
+    let mut errors = Vec::new();
+    let rules = prebuilt::load(identity).unwrap_or_else(|| compiled(packs, &mut errors));
+    let rules: &'static Rules = Box::leak(Box::new(rules));
+    let mut metas = HashMap::new();
+    for rule in rules.iter() {
+        match Meta::of(&rule) {
+            Ok(meta) => {
+                metas.insert((rule.namespace(), rule.identifier()), meta);
+            }
+            Err(why) => {
+                let pack = packs.iter().find(|pack| pack.namespace == rule.namespace());
+                let line = pack.map_or(0, |pack| line_of(&pack.text, rule.identifier()));
+                let origin = pack.map(|pack| pack.origin.clone()).unwrap_or_default();
+                errors.push(RuleError { origin, line, column: u64::from(line > 0), message: format!("rule {}: {why}", rule.identifier()) });
+            }
+        }
+    }
+    if errors.is_empty() { Ok(Loaded { rules, metas }) } else { Err(RuleErrors(errors)) }
 }
 
 /// Each pack with the namespace of its own: a second one of the same name gets a number.

@@ -4,8 +4,10 @@
 //! an identity, the SHA-256 over its sources. It plugs into [`picket_artifact::ScanOptions::region_rules`].
 //!
 //! Constraints: one region is at most what the caller reads (16 MiB), takes at most [`Limits::time_max_s`] seconds, and gives at most
-//! [`Limits::matches_max`] matches a pattern; what was stopped makes the scan partial. Nothing here panics, whatever the bytes. A set lives as long
-//! as the process: each thread keeps a scanner over it, which costs some hundred KiB and would cost more to make for every region.
+//! [`Limits::matches_max`] matches a pattern; what was stopped makes the scan partial. Nothing here panics, whatever the bytes. Loaded rules live as
+//! long as the process: each thread keeps a scanner over them, which costs some hundred KiB and would cost more to make for every region.
+//!
+//! The built-in rules are loaded when the first region may match one of them ([`RuleSet::may_match`]); until then a set costs nothing.
 //!
 //! ```
 //! use picket_artifact::{ScanOptions, scan};
@@ -23,11 +25,14 @@ mod apply;
 mod builtin;
 mod compile;
 mod meta;
+mod needles;
 mod pack;
 mod prebuilt;
+mod sieve;
 
 pub use apply::Limits;
 pub use builtin::built_in;
 pub use compile::{RuleError, RuleErrors, RuleSet};
+pub use needles::{IDENTITY, NEEDLES, PAIRS, Pair};
 pub use pack::{Pack, PackError, read_packs};
 pub use prebuilt::{prebuild, prebuilt};
