@@ -298,6 +298,14 @@ impl Report {
         self.findings.sort_by_key(|finding| (finding.weight, std::cmp::Reverse(finding.severity)));
     }
 
+    /// True where the same bytes under another name with the same ending would have been judged the same, by rules that do not ask for the name. False
+    /// where something was found: findings may speak of the name.
+    #[must_use]
+    pub fn name_counts_by_ending(&self) -> bool {
+        let name = self.path.rsplit('/').next().unwrap_or(&self.path);
+        self.verdict == Verdict::Clean && self.findings.is_empty() && crate::detect::name_counts_by_ending(name, self.format)
+    }
+
     /// Says after the scan that something was not read: the file is not clean any more.
     pub fn not_whole(&mut self, reason: &str) {
         self.completeness = Completeness::Partial;

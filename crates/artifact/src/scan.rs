@@ -51,14 +51,22 @@ pub(crate) struct Scan<'o> {
     pub(crate) budget: Budget,
     pub(crate) deadline: Option<Instant>,
     pub(crate) applied: RulesApplied,
+    /// Where somebody wants to know which storages a pickle names.
+    pub(crate) storages: Option<Storages>,
     collected: Collected,
+}
+
+/// The keys of the storages that the first pickle of a member names, once it was judged.
+pub(crate) struct Storages {
+    pub(crate) member: String,
+    pub(crate) keys: Option<Vec<String>>,
 }
 
 impl<'o> Scan<'o> {
     pub(crate) fn new(options: &'o ScanOptions) -> Self {
         let deadline = options.time_max.and_then(|time| Instant::now().checked_add(time));
         let applied = RulesApplied { identity: options.region_rules.as_ref().map(|rules| rules.identity()).unwrap_or_default(), ..RulesApplied::default() };
-        Self { options, budget: Budget::new(options.limits.clone(), deadline), deadline, applied, collected: Collected::default() }
+        Self { options, budget: Budget::new(options.limits.clone(), deadline), deadline, applied, storages: None, collected: Collected::default() }
     }
 
     pub(crate) fn add(&mut self, finding: Finding) {

@@ -4,9 +4,9 @@ use crate::digest::{self, Watch};
 use crate::manifest::{Comparison, Manifest, ManifestFile, Stamp, Status, compare};
 use crate::report::{Collected, Report, Verdict};
 use crate::{Format, ScanOptions, path, scan, tensor_index};
-use picket_bounded::{FileSource, Source};
+use picket_bounded::{FileSource, MemorySource, Source, read_range};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,9 @@ use std::thread;
 
 /// Folders inside one another; deeper trees are reported, not followed.
 const DEPTH_MAX: u32 = 128;
+
+/// Files up to this size are read at once.
+const HELD_BYTES_MAX: u64 = 1 << 20;
 
 /// What a walk needs beside the options of each scan.
 #[derive(Clone, Debug, Default)]
@@ -137,20 +140,23 @@ pub fn scan_paths(paths: &[PathBuf], options: &WalkOptions, on_report: impl FnMu
         0 => thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     };
-    thread::scope(|scope| {
-        for _ in 0..threads.min(found.len()) {
-            scope.spawn(|| {
-                while let Some(file) = (!stop.load(Ordering::Relaxed)).then(|| next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, found.get(at)?))) {
-                    let (at, file) = file;
-                    let report = scan_found(file, options);
-                    // Another thread's panic in the caller's callback poisons the lock; the scan of the rest goes on.
-                    let mut ordered = ordered.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    if !ordered.add(at, report, file.size) {
-                        stop.store(true, Ordering::Relaxed);
-                    }
-                }
-            });
+    let work = || {
+        while let Some(file) = (!stop.load(Ordering::Relaxed)).then(|| next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, found.get(at)?))) {
+            let (at, file) = file;
+            let report = scan_found(file, options);
+            // Another thread's panic in the caller's callback poisons the lock; the scan of the rest goes on.
+            let mut ordered = ordered.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if !ordered.add(at, report, file.size) {
+                stop.store(true, Ordering::Relaxed);
+            }
         }
+    };
+    thread::scope(|scope| {
+        // This thread works as well: one file needs no other.
+        for _ in 1..threads.min(found.len()) {
+            scope.spawn(work);
+        }
+        work();
     });
     let ordered = ordered.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     ordered.summary
@@ -185,11 +191,12 @@ impl<F: FnMut(Report, Progress) -> bool> Ordered<F> {
 fn find(path: &Path, depth: u32, named: bool, found: &mut Vec<Found>, not_files: &mut u64) {
     let error = |error: String| Found { path: path.to_owned(), size: 0, error: Some(error), removed: false };
     // What the user names is followed; inside folders a link to a folder is not.
-    let metadata = match fs::metadata(path) {
+    let own = if named { fs::metadata(path) } else { fs::symlink_metadata(path) };
+    let linked = own.as_ref().is_ok_and(Metadata::is_symlink);
+    let metadata = match if linked { fs::metadata(path) } else { own } {
         Ok(metadata) => metadata,
         Err(failed) => return found.push(error(format!("cannot read: {failed}"))),
     };
-    let linked = !named && fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
     if metadata.is_file() {
         found.push(Found { path: path.to_owned(), size: metadata.len(), error: None, removed: false });
     } else if metadata.is_dir() && !linked {
@@ -238,13 +245,22 @@ fn scan_found(file: &Found, options: &WalkOptions) -> Report {
     if let Some(error) = &file.error {
         return Report::unreadable(&name, file.size, error);
     }
-    match File::open(&file.path).and_then(FileSource::new).and_then(|source| Ok((stamp(source.file())?, source))) {
-        Ok((before, source)) => scan_open(file, &name, &source, before, options),
+    match open(&file.path) {
+        Ok((source, before)) => scan_open(file, &name, &source, before, options),
         Err(error) => Report::unreadable(&name, file.size, &format!("cannot read: {error}")),
     }
 }
 
-fn scan_open(file: &Found, name: &str, source: &FileSource, before: Stamp, options: &WalkOptions) -> Report {
+fn open(path: &Path) -> io::Result<(FileSource, Stamp)> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    Ok((FileSource::with_metadata(file, &metadata)?, stamp(&metadata)))
+}
+
+fn scan_open(file: &Found, name: &str, opened: &FileSource, before: Stamp, options: &WalkOptions) -> Report {
+    // Looks at a small file are many; each would be a system call. What cannot be read whole says so where it is looked at.
+    let held = if opened.len() <= HELD_BYTES_MAX { read_range(opened, 0, opened.len(), HELD_BYTES_MAX).ok().map(MemorySource::new) } else { None };
+    let source: &dyn Source = held.as_ref().map_or(opened, |held| held);
     let known = options.baseline.as_ref().map(|baseline| (baseline, baseline.before(&file.path)));
     let same_by_stamp = known.as_ref().is_some_and(|(baseline, known)| baseline.quick && known.is_some_and(|known| known.stamp == before));
     let digesting = options.digest || known.is_some() && !same_by_stamp;
@@ -266,8 +282,8 @@ fn scan_open(file: &Found, name: &str, source: &FileSource, before: Stamp, optio
             Err(error) => report.not_whole(&format!("no digest: {error}")),
         }
     }
-    match stamp(source.file()) {
-        Ok(after) if after == before => report.stamp = Some(before),
+    match opened.file().metadata() {
+        Ok(after) if stamp(&after) == before => report.stamp = Some(before),
         _ => {
             // Neither what was judged nor what was digested need ever have been there together.
             report.not_whole("the file changed while it was read");
@@ -285,16 +301,15 @@ fn scan_open(file: &Found, name: &str, source: &FileSource, before: Stamp, optio
     report
 }
 
-fn stamp(file: &File) -> io::Result<Stamp> {
-    let metadata = file.metadata()?;
+fn stamp(metadata: &Metadata) -> Stamp {
     let ns = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
-    Ok(Stamp {
+    Stamp {
         device: metadata.dev(),
         inode: metadata.ino(),
         size: metadata.size(),
         mtime_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
         ctime_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
-    })
+    }
 }
 
 /// Opens a file that a model names beside itself, never outside the model's folder by its name.

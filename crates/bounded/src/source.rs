@@ -1,7 +1,7 @@
 //! Random access to bytes that may be larger than memory.
 
 use crate::BoundedError;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -39,6 +39,14 @@ impl FileSource {
     /// When the metadata cannot be read, or the file is not a regular file (a pipe or device has no length to trust).
     pub fn new(file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
+        Self::with_metadata(file, &metadata)
+    }
+
+    /// As [`FileSource::new`], with what was just asked of the same file.
+    ///
+    /// # Errors
+    /// When it is not a regular file.
+    pub fn with_metadata(file: File, metadata: &Metadata) -> io::Result<Self> {
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use picket_artifact::{
@@ -18,14 +19,14 @@ use super::interrupt;
 use super::manifest;
 use crate::cli::{Scan, Threshold};
 use crate::error::CtlError;
-use crate::output::{Format, Output, bytes, clean};
+use crate::output::{Format, Output, bytes, clean, harmless_json};
 
 /// Standard input is held in memory, because judging needs random access; larger files are scanned by name.
 const STDIN_BYTES_MAX: u64 = 1 << 30;
 /// Findings of one file in the table; the rest is counted, and JSON has them all.
 const FINDINGS_SHOWN_MAX: usize = 10;
 /// How often the bar moves while one large file is read.
-const BAR_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
+const BAR_EVERY: Duration = Duration::from_millis(100);
 
 /// Findings were made.
 const FOUND: u8 = 1;
@@ -77,6 +78,7 @@ fn scan_all(arguments: &Scan, output: &Output) -> Result<u8, CtlError> {
         compared: [0; 5],
         found: false,
         unread: false,
+        paper: Paper { text: Vec::new(), written: Instant::now() },
         failed: None,
     };
     if !stdin.is_empty() {
@@ -188,6 +190,7 @@ struct Seen<'o> {
     reports: Vec<Report>,
     found: bool,
     unread: bool,
+    paper: Paper,
     failed: Option<CtlError>,
 }
 
@@ -222,20 +225,21 @@ impl Seen<'_> {
                 self.reports.push(report);
                 Ok(())
             }
-            (_, Some(bar)) => bar.suspend(|| print(self.output, &report)),
-            (_, None) => print(self.output, &report),
+            (_, Some(bar)) => bar.suspend(|| self.paper.print(self.output, &report, false)),
+            (_, None) => self.paper.print(self.output, &report, !self.reading && many_and_small(progress)),
         };
         self.failed = printed.err();
         self.failed.is_none()
     }
 
-    fn end(self, summary: Summary) -> Result<u8, CtlError> {
+    fn end(mut self, summary: Summary) -> Result<u8, CtlError> {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
         if let Some(error) = self.failed {
             return Err(error);
         }
+        self.paper.flush()?;
         if self.output.format == Format::Sarif {
             self.output.json(&sarif(&self.reports))?;
         }
@@ -275,12 +279,48 @@ fn bar(output: &Output) -> Option<ProgressBar> {
     Some(bar.with_style(style))
 }
 
-fn print(output: &Output, report: &Report) -> Result<(), CtlError> {
-    if output.format != Format::Table {
-        let value = serde_json::to_value(report).map_err(|error| CtlError::Output(error.into()))?;
-        return output.json_line(&value);
+/// Files whose reports come faster than anybody reads them one by one.
+fn many_and_small(progress: Progress) -> bool {
+    progress.files_total > 64 && progress.bytes_total / progress.files_total < 1 << 20
+}
+
+/// Reports on their way to standard output.
+struct Paper {
+    text: Vec<u8>,
+    written: Instant,
+}
+
+impl Paper {
+    /// Text held at most, and how long.
+    const BYTES_MAX: usize = 64 << 10;
+    const TIME_MAX: Duration = Duration::from_millis(100);
+
+    /// Prints one report now, or, where it may wait, with the next ones: a system call a file is much of what a small one costs.
+    fn print(&mut self, output: &Output, report: &Report, may_wait: bool) -> Result<(), CtlError> {
+        if output.format == Format::Table {
+            table(&mut self.text, report)?;
+        } else {
+            let value = serde_json::to_value(report).map_err(|error| CtlError::Output(error.into()))?;
+            self.text.extend(harmless_json(value.to_string()).into_bytes());
+            self.text.push(b'\n');
+        }
+        if may_wait && !output.terminal && self.text.len() < Self::BYTES_MAX && self.written.elapsed() < Self::TIME_MAX {
+            return Ok(());
+        }
+        self.flush()
     }
-    let mut out = io::stdout().lock();
+
+    fn flush(&mut self) -> Result<(), CtlError> {
+        let mut out = io::stdout().lock();
+        out.write_all(&self.text)?;
+        out.flush()?;
+        self.text.clear();
+        self.written = Instant::now();
+        Ok(())
+    }
+}
+
+fn table(out: &mut Vec<u8>, report: &Report) -> Result<(), CtlError> {
     let verdict = match report.verdict {
         Verdict::Malicious => "MALICIOUS",
         Verdict::Suspicious => "suspicious",
@@ -289,7 +329,7 @@ fn print(output: &Output, report: &Report) -> Result<(), CtlError> {
     };
     writeln!(out, "{verdict:<12} {:<22} {:>10}  {}", report.format.name(), bytes(report.size), clean(&report.path))?;
     for finding in report.findings.iter().take(FINDINGS_SHOWN_MAX) {
-        print_finding(&mut out, finding)?;
+        print_finding(out, finding)?;
     }
     let more = report.findings.len().saturating_sub(FINDINGS_SHOWN_MAX) as u64 + report.findings_dropped;
     if more > 0 {

@@ -61,12 +61,12 @@ impl Output {
 
     /// One JSON value on one line.
     pub(crate) fn json_line(&self, value: &Value) -> Result<(), CtlError> {
-        Ok(writeln!(io::stdout().lock(), "{}", harmless_json(&value.to_string()))?)
+        Ok(writeln!(io::stdout().lock(), "{}", harmless_json(value.to_string()))?)
     }
 
     /// One value: laid out for `json`, on one line for `jsonl`.
     pub(crate) fn json(&self, value: &Value) -> Result<(), CtlError> {
-        if self.format == Format::Jsonl { self.json_line(value) } else { Ok(writeln!(io::stdout().lock(), "{}", harmless_json(&format!("{value:#}")))?) }
+        if self.format == Format::Jsonl { self.json_line(value) } else { Ok(writeln!(io::stdout().lock(), "{}", harmless_json(format!("{value:#}")))?) }
     }
 
     /// Several values: one array for `json`, one a line for `jsonl`.
@@ -100,9 +100,9 @@ fn speaks_to_terminal(character: char) -> bool {
 }
 
 /// The same for JSON text, where such characters can only stand in strings and have an escape of their own.
-fn harmless_json(text: &str) -> String {
+pub(crate) fn harmless_json(text: String) -> String {
     if !text.chars().any(|character| speaks_to_terminal(character) && character != '\n') {
-        return text.to_owned();
+        return text;
     }
     let mut shown = String::with_capacity(text.len() + 16);
     for character in text.chars() {
@@ -128,7 +128,7 @@ mod tests {
         let shown = clean(hostile);
         assert!(!shown.chars().any(speaks_to_terminal), "{shown:?}");
         let value = Value::String(hostile.to_owned());
-        let text = harmless_json(&value.to_string());
+        let text = harmless_json(value.to_string());
         assert!(!text.chars().any(speaks_to_terminal), "{text:?}");
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value, "the JSON still means the same");
     }

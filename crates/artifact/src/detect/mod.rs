@@ -160,6 +160,18 @@ pub(crate) fn compare_name(scan: &mut Scan<'_>, place: &Place, format: Format) {
     }
 }
 
+/// True where a file of this format, in which nothing was found, would have been judged the same under any name with the same ending: the ending is that of
+/// a model, and of the name nothing else is looked at.
+pub(crate) fn name_counts_by_ending(name: &str, format: Format) -> bool {
+    use Format::{Gguf, Hdf5, Joblib, KerasH5, KerasV3, Npy, Npz, Onnx, Pickle, PytorchLegacy, PytorchZip, Safetensors, Tflite, TorchScript};
+    let judged_by_content = matches!(
+        format,
+        Gguf | Hdf5 | Joblib | KerasH5 | KerasV3 | Npy | Npz | Onnx | Pickle | PytorchLegacy | PytorchZip | Safetensors | Tflite | TorchScript
+    );
+    let model = |extension: &str| MODEL_EXTENSIONS.contains(&extension.to_ascii_lowercase().as_str());
+    judged_by_content && name.rsplit_once('.').is_some_and(|(_, extension)| model(extension))
+}
+
 const MODEL_EXTENSIONS: &[&str] = &[
     "bin",
     "pt",

@@ -111,11 +111,7 @@ impl<'s> Judge<'s> {
     pub(super) fn imported(&mut self, heap: &mut Heap, value: Value, at: At) {
         let Some(global) = heap.named_mut(value) else { return };
         global.first.get_or_insert(at);
-        // Text that happens to begin with `c` is no import.
-        let plausible = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.'));
-        if plausible(&global.module) && plausible(&global.name) {
-            self.imports += 1;
-        }
+        self.imports += u64::from(global.plausible);
     }
 
     /// The import that an extension code stands for.

@@ -52,6 +52,10 @@ pub(crate) fn examine_stream(scan: &mut Scan<'_>, source: &dyn Source, place: &P
         }
         let (findings, imports) = (judge.findings.len(), judge.imports);
         let outcome = run(&mut cursor, &mut judge, scan);
+        // A loader of tensors reads the first pickle alone.
+        if let Some(wanted) = scan.storages.as_mut().filter(|wanted| count == 0 && wanted.keys.is_none() && wanted.member == place.member) {
+            wanted.keys = Some(judge.storages.iter().map(|storage| storage.key.clone()).collect());
+        }
         let at = judge::At { offset: cursor.position(), code: 0 };
         match outcome {
             End::Stop => {}

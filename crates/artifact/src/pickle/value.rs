@@ -93,6 +93,8 @@ pub(super) struct Global {
     pub(super) module: String,
     pub(super) name: String,
     pub(super) known: Known,
+    /// Both names can be names: text that happens to begin with `c` is no import.
+    pub(super) plausible: bool,
     /// Where it is first imported.
     pub(super) first: Option<At>,
     /// A call of it was reported.
@@ -112,7 +114,9 @@ pub(super) struct Heap {
     nodes: Vec<Node>,
     kept: usize,
     pub(super) globals: Vec<Global>,
-    index: HashMap<(String, String), u32>,
+    /// By the length of the module's name, that name, and the other.
+    index: HashMap<Vec<u8>, u32>,
+    key: Vec<u8>,
 }
 
 impl Heap {
@@ -192,13 +196,24 @@ impl Heap {
     }
 
     pub(super) fn global(&mut self, module: &str, name: &str) -> Value {
-        let key = (module.to_owned(), name.to_owned());
-        if let Some(index) = self.index.get(&key) {
+        self.key.clear();
+        self.key.extend_from_slice(&module.len().to_le_bytes());
+        self.key.extend_from_slice(module.as_bytes());
+        self.key.extend_from_slice(name.as_bytes());
+        if let Some(index) = self.index.get(&self.key) {
             return Value::Global(*index);
         }
         let Some(index) = u32::try_from(self.globals.len()).ok().filter(|_| self.globals.len() < GLOBALS_MAX) else { return Value::Unknown };
-        self.globals.push(Global { module: module.to_owned(), name: name.to_owned(), known: policy::judge(module, name), first: None, calls_reported: 0 });
-        self.index.insert(key, index);
+        let plausible = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.'));
+        self.globals.push(Global {
+            module: module.to_owned(),
+            name: name.to_owned(),
+            known: policy::judge(module, name),
+            plausible: plausible(module) && plausible(name),
+            first: None,
+            calls_reported: 0,
+        });
+        self.index.insert(self.key.clone(), index);
         Value::Global(index)
     }
 

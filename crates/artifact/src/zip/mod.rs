@@ -14,7 +14,7 @@ use crate::path;
 use crate::pickle;
 use crate::report::Finding;
 use crate::rules;
-use crate::scan::{Claim, Place, Scan, examine};
+use crate::scan::{Claim, Place, Scan, Storages, examine};
 use limits::BOMB_RATIO;
 pub(crate) use parser::find_end;
 use parser::{Archive, Entry};
@@ -230,8 +230,11 @@ fn bodies(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, archive: &Arc
 fn torch_pickle(scan: &mut Scan<'_>, body: &dyn Source, inside: &Place, name: &str) -> Vec<String> {
     let root = name.strip_suffix("data.pkl").or_else(|| name.strip_suffix("constants.pkl")).unwrap_or_default().to_owned();
     let folder = if name.ends_with("constants.pkl") { "constants" } else { "data" };
-    let keys = pickle::storage_keys(scan, body);
+    let outer = scan.storages.replace(Storages { member: inside.member.clone(), keys: None });
     examine(scan, body, inside);
+    let judged = std::mem::replace(&mut scan.storages, outer).and_then(|storages| storages.keys);
+    // What is not recognised as a pickle is none to the loader either, unless it says so by protocol 0.
+    let keys = judged.unwrap_or_else(|| pickle::storage_keys(scan, body));
     keys.into_iter().map(|key| format!("{root}{folder}/{key}")).collect()
 }
 
@@ -244,7 +247,7 @@ fn link(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, entry: &Entry, 
     }
 }
 
-/// Unpacks a member and hands its bytes over; stored members stay where they are.
+/// Unpacks a member and hands its bytes over; large stored members stay where they are.
 fn with_body<T>(scan: &mut Scan<'_>, source: &dyn Source, inside: &Place, entry: &Entry, work: impl FnOnce(&mut Scan<'_>, &dyn Source) -> T) -> Option<T> {
     let header = &entry.header;
     let packed = Window::new(source, entry.data, header.compressed);
@@ -253,8 +256,14 @@ fn with_body<T>(scan: &mut Scan<'_>, source: &dyn Source, inside: &Place, entry:
             if packed.len() < header.compressed {
                 scan.incomplete(inside, "the archive ends inside this member");
             }
-            check_stored(scan, inside, entry, &packed);
-            return Some(work(scan, &packed));
+            let held = held(&packed);
+            if held.as_ref().is_some_and(|bytes| crc32(bytes) != header.crc) {
+                bad_crc(scan, inside, entry);
+            }
+            return Some(match held {
+                Some(bytes) => work(scan, &MemorySource::new(bytes)),
+                None => work(scan, &packed),
+            });
         }
         8 => Codec::Deflate,
         12 => Codec::Bzip2,
@@ -293,18 +302,15 @@ fn with_body<T>(scan: &mut Scan<'_>, source: &dyn Source, inside: &Place, entry:
     Some(result)
 }
 
-/// The checksum of small stored members; tensors are not read for it.
-const STORED_CRC_BYTES_MAX: u64 = 4 << 20;
+/// Small stored members are read once, for their checksum and for all that looks at them; tensors are not read for either.
+const STORED_BYTES_MAX: u64 = 4 << 20;
 
-fn check_stored(scan: &mut Scan<'_>, inside: &Place, entry: &Entry, packed: &Window<'_>) {
-    if packed.len() > STORED_CRC_BYTES_MAX {
-        return;
+fn held(packed: &Window<'_>) -> Option<Vec<u8>> {
+    if packed.len() > STORED_BYTES_MAX {
+        return None;
     }
-    if let Ok(bytes) = read_range(packed, 0, packed.len(), STORED_CRC_BYTES_MAX)
-        && crc32(&bytes) != entry.header.crc
-    {
-        bad_crc(scan, inside, entry);
-    }
+    // What cannot be read says so where it is looked at.
+    read_range(packed, 0, packed.len(), STORED_BYTES_MAX).ok()
 }
 
 fn bad_crc(scan: &mut Scan<'_>, inside: &Place, entry: &Entry) {
