@@ -20,6 +20,19 @@ pub(crate) struct Request {
     pub(crate) time_ms: u64,
     /// Files up to this size get a sha256.
     pub(crate) hash_up_to: u64,
+    /// Digests a file that can be held in memory first, says so, and waits for an [`Answer`]: the agent may know these bytes.
+    #[serde(default)]
+    pub(crate) ask: bool,
+}
+
+/// Agent to worker, after a [`Reply::Digest`].
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Answer {
+    /// Of the request.
+    pub(crate) id: u64,
+    /// Judge it. Otherwise nothing more is said of this file.
+    pub(crate) judge: bool,
 }
 
 /// Worker to agent.
@@ -36,12 +49,16 @@ pub(crate) enum Reply {
         /// How it is locked in, part by part.
         sandbox: Vec<String>,
     },
-    /// For each request.
+    /// For a request that asks, where the file could be held: what is judged then is what was digested, whatever the file becomes meanwhile.
+    Digest { id: u64, sha256: String, cpu_us: u64, bytes_read: u64 },
+    /// For each request, unless its answer was that the bytes are known.
     Done {
         id: u64,
         /// `picket_artifact::Report`, without the list of members.
         report: serde_json::Value,
         members: u64,
+        /// The same bytes under another name with the same ending would have been judged the same.
+        name_counts_by_ending: bool,
         cpu_us: u64,
         bytes_read: u64,
     },

@@ -1,16 +1,18 @@
 //! The worker: locks itself in, then judges one passed descriptor after another.
 
-use crate::limits::FINDINGS_MAX;
-use crate::message::{PACKET_BYTES_MAX, Reply, Request};
+use crate::limits::{FINDINGS_MAX, HELD_BYTES_MAX};
+use crate::message::{Answer, PACKET_BYTES_MAX, Reply, Request};
 use crate::sandbox;
 use crate::self_test::Attempt;
 use crate::source::PassedFile;
 use anyhow::{Context, Result, bail};
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recv, recvmsg, send};
 use nix::sys::time::TimeValLike;
 use picket_artifact::{Report, ScanOptions, scan};
+use picket_bounded::{MemorySource, Source, read_range};
 use picket_yara::{Limits, Pack, RuleSet, built_in, read_packs};
+use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -20,6 +22,7 @@ use std::time::Duration;
 
 /// Names are paths.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
+const ANSWER_BYTES_MAX: usize = 256;
 const SLOW: Duration = Duration::from_secs(60);
 
 /// How the launcher started it.
@@ -64,9 +67,11 @@ pub(crate) fn run(settings: Settings) -> Result<()> {
     let mut report = sandbox::privileges()?;
     let rules = compile(packs, &settings, &mut rules_errors)?;
     let identity = rules.as_ref().map(|rules| rules.identity()).unwrap_or_default();
+    // The rules are loaded when they are needed, and the engine makes its thread and its code at the first use; behind the filter none of it is allowed.
+    if let Some(rules) = &rules {
+        rules.warm_up().map_err(|why| anyhow::anyhow!("prepare the YARA rules: {why}"))?;
+    }
     let options = ScanOptions { region_rules: rules.map(|rules| Arc::new(rules) as _), ..ScanOptions::default() };
-    // The rule engine makes its thread and its code at the first use; afterwards neither is allowed.
-    let _ = scan(&b"x".as_slice(), "warm-up", &options);
     if !settings.without_seccomp {
         report.push(sandbox::system_calls()?);
     }
@@ -79,11 +84,54 @@ pub(crate) fn run(settings: Settings) -> Result<()> {
         if settings.attempt == Some(Attempt::Slow) {
             std::thread::sleep(SLOW);
         }
-        let id = request.id;
-        let (report, cpu_us, bytes_read) = judge(request, file, &options)?;
-        done(&socket, id, report, cpu_us, bytes_read)?;
+        // Rules of the admin may ask for any part of the name.
+        if !serve(&socket, &request, file, &options, settings.yara.is_empty())? {
+            break;
+        }
     }
     Ok(())
+}
+
+/// One file. False when the agent is gone.
+fn serve(socket: &OwnedFd, request: &Request, file: File, options: &ScanOptions, own_rules_only: bool) -> Result<bool> {
+    let options = ScanOptions { time_max: Some(Duration::from_millis(request.time_ms)), hash_up_to: request.hash_up_to, ..options.clone() };
+    let source = PassedFile::new(file, request.size);
+    let before = cpu_us()?;
+    let spent = || -> Result<u64> { Ok(cpu_us()?.saturating_sub(before)) };
+    // What cannot be read whole here cannot be below either, where the report says so.
+    let held = if request.ask { read_range(&source, 0, source.len(), HELD_BYTES_MAX.min(request.hash_up_to)).ok() } else { None };
+    let Some(held) = held else {
+        let report = scan(&source, &request.name, &options);
+        done(socket, request.id, report, false, spent()?, source.bytes_read())?;
+        return Ok(true);
+    };
+    let sha256 = hex::encode(Sha256::digest(&held));
+    reply(socket, &Reply::Digest { id: request.id, sha256: sha256.clone(), cpu_us: spent()?, bytes_read: source.bytes_read() })?;
+    let Some(answer) = answer(socket)? else { return Ok(false) };
+    if answer.id != request.id {
+        bail!("an answer to {} came for {}", answer.id, request.id);
+    }
+    if answer.judge {
+        // An empty file is within any bound; the digest below says the same.
+        let mut report = scan(&MemorySource::new(held), &request.name, &ScanOptions { hash_up_to: 0, ..options });
+        report.sha256 = Some(sha256);
+        let by_ending = own_rules_only && report.name_counts_by_ending();
+        done(socket, request.id, report, by_ending, spent()?, source.bytes_read())?;
+    }
+    Ok(true)
+}
+
+/// What the agent says of a digest; nothing when it is gone.
+fn answer(socket: &OwnedFd) -> Result<Option<Answer>> {
+    let mut buffer = [0; ANSWER_BYTES_MAX];
+    loop {
+        match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+            Ok(0) => return Ok(None),
+            Ok(length) => return serde_json::from_slice(buffer.get(..length).unwrap_or_default()).map(Some).context("understand an answer"),
+            Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error).context("receive an answer"),
+        }
+    }
 }
 
 /// Packs are the admin's files; one that cannot be read is told and costs none of the others.
@@ -145,28 +193,20 @@ fn receive(socket: &OwnedFd) -> Result<Option<(Request, File)>> {
     Ok(Some((request, file)))
 }
 
-fn judge(request: Request, file: File, options: &ScanOptions) -> Result<(Report, u64, u64)> {
-    let options = ScanOptions { time_max: Some(Duration::from_millis(request.time_ms)), hash_up_to: request.hash_up_to, ..options.clone() };
-    let source = PassedFile::new(file, request.size);
-    let before = cpu_us()?;
-    let report = scan(&source, &request.name, &options);
-    Ok((report, cpu_us()?.saturating_sub(before), source.bytes_read()))
-}
-
 fn cpu_us() -> Result<u64> {
     let usage = getrusage(UsageWho::RUSAGE_SELF).context("ask for the CPU used")?;
     Ok(u64::try_from(usage.user_time().num_microseconds() + usage.system_time().num_microseconds()).unwrap_or(0))
 }
 
 /// The report in one packet: members are counted, and of very many findings the worst are sent.
-fn done(socket: &OwnedFd, id: u64, mut report: Report, cpu_us: u64, bytes_read: u64) -> Result<()> {
+fn done(socket: &OwnedFd, id: u64, mut report: Report, name_counts_by_ending: bool, cpu_us: u64, bytes_read: u64) -> Result<()> {
     let members = report.members.len() as u64;
     report.members.clear();
     let mut keep = FINDINGS_MAX;
     loop {
         report.findings_dropped += report.findings.len().saturating_sub(keep) as u64;
         report.findings.truncate(keep);
-        let packet = serde_json::to_vec(&Reply::Done { id, report: serde_json::to_value(&report)?, members, cpu_us, bytes_read })?;
+        let packet = serde_json::to_vec(&Reply::Done { id, report: serde_json::to_value(&report)?, members, name_counts_by_ending, cpu_us, bytes_read })?;
         if packet.len() <= PACKET_BYTES_MAX || keep == 0 {
             send(socket.as_raw_fd(), &packet, MsgFlags::MSG_NOSIGNAL).context("send a report")?;
             return Ok(());

@@ -117,6 +117,67 @@ fn passed_files_are_judged_one_after_another() {
     }
 }
 
+/// The verdict is that of the bytes that were digested, whatever the file becomes while the worker asks.
+#[test]
+fn what_was_digested_is_what_is_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.pkl");
+    let scanner = Scanner::launch(&[]);
+    scanner.start();
+    let ask = |id: u64, size: u64| {
+        let file = File::open(&path).unwrap();
+        let request = json!({ "id": id, "name": "model.pkl", "size": size, "time_ms": 10_000, "hash_up_to": 64 << 20, "ask": true }).to_string();
+        let fds = [file.as_raw_fd()];
+        sendmsg::<()>(scanner.files.as_raw_fd(), &[IoSlice::new(request.as_bytes())], &[ControlMessage::ScmRights(&fds)], MsgFlags::empty(), None).unwrap();
+        packet(&scanner.files)
+    };
+    let answer = |id: u64, judge: bool| {
+        let answer = json!({ "id": id, "judge": judge }).to_string();
+        send(scanner.files.as_raw_fd(), answer.as_bytes(), MsgFlags::empty()).unwrap();
+    };
+    let clean = b"\x80\x02N.";
+    fs::write(&path, EVIL).unwrap();
+    let size = EVIL.len() as u64;
+    let digest = ask(1, size)["digest"].clone();
+    assert_eq!((digest["id"].as_u64(), digest["bytes_read"].as_u64()), (Some(1), Some(size)));
+    // Harmless by now, of the same length and under the same inode: the verdict is of what was read.
+    fs::write(&path, [&clean[..], &vec![0; EVIL.len() - clean.len()]].concat()).unwrap();
+    answer(1, true);
+    let done = packet(&scanner.files)["done"].clone();
+    assert_eq!((&done["report"]["verdict"], &done["report"]["sha256"], done["bytes_read"].as_u64()), (&json!("malicious"), &digest["sha256"], Some(size)));
+    // Known bytes: nothing more is said, and the next file is served.
+    fs::write(&path, clean).unwrap();
+    assert!(ask(2, 4)["digest"]["sha256"].is_string());
+    answer(2, false);
+    assert!(ask(3, 4)["digest"]["sha256"].is_string());
+    answer(3, true);
+    let done = packet(&scanner.files)["done"].clone();
+    assert_eq!((&done["report"]["verdict"], &done["name_counts_by_ending"]), (&json!("clean"), &json!(true)));
+    // A file that is shorter than it was is not asked about, and is not clean.
+    let done = ask(4, 400)["done"].clone();
+    assert_eq!((&done["id"], &done["report"]["completeness"], &done["report"]["sha256"]), (&json!(4), &json!("partial"), &Value::Null));
+}
+
+/// Digesting for a verdict ends at a size; above it a file is judged as ever, by what decides.
+#[test]
+fn a_large_file_is_not_read_for_its_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let header = format!(r#"{{"w":{{"dtype":"U8","shape":[{0}],"data_offsets":[0,{0}]}}}}"#, 100 << 20);
+    fs::write(&path, [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat()).unwrap();
+    let size = 8 + header.len() as u64 + (100 << 20);
+    File::options().write(true).open(&path).unwrap().set_len(size).unwrap();
+    let scanner = Scanner::launch(&[]);
+    scanner.start();
+    let file = File::open(&path).unwrap();
+    let request = json!({ "id": 1, "name": "model.safetensors", "size": size, "time_ms": 10_000, "hash_up_to": 64 << 20, "ask": true }).to_string();
+    let fds = [file.as_raw_fd()];
+    sendmsg::<()>(scanner.files.as_raw_fd(), &[IoSlice::new(request.as_bytes())], &[ControlMessage::ScmRights(&fds)], MsgFlags::empty(), None).unwrap();
+    let done = packet(&scanner.files)["done"].clone();
+    assert_eq!((&done["report"]["verdict"], &done["report"]["sha256"]), (&json!("clean"), &Value::Null));
+    assert!(done["bytes_read"].as_u64().unwrap() < 1 << 20, "{done}");
+}
+
 #[test]
 fn it_says_how_it_is_locked_in() {
     let scanner = Scanner::launch(&[]);

@@ -18,6 +18,7 @@ use nix::sys::{
     socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, send, sendmsg, setsockopt, socketpair, sockopt},
     time::{TimeVal, TimeValLike},
 };
+use picket_event::Sha256;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -53,7 +54,20 @@ pub(crate) struct Ready {
 #[serde(rename_all = "snake_case")]
 enum Reply {
     Ready(Ready),
-    Done { id: u64, report: Box<Report>, cpu_us: u64, bytes_read: u64 },
+    /// Of a file that the worker holds in memory; it waits to be told whether to judge it.
+    Digest {
+        id: u64,
+        sha256: Sha256,
+        cpu_us: u64,
+        bytes_read: u64,
+    },
+    Done {
+        id: u64,
+        report: Box<Report>,
+        name_counts_by_ending: bool,
+        cpu_us: u64,
+        bytes_read: u64,
+    },
 }
 
 #[derive(Deserialize)]
@@ -131,6 +145,8 @@ pub(crate) struct Client {
     pub(crate) last: Ready,
     judged: u64,
     id: u64,
+    /// Workers started so far.
+    workers: u64,
     failures: usize,
     not_before: Option<Instant>,
     stop: Arc<AtomicBool>,
@@ -151,7 +167,7 @@ enum End {
 
 impl Client {
     pub(crate) fn new(launcher: Launcher, stop: Arc<AtomicBool>) -> Self {
-        Self { launcher, ready: None, last: Ready::default(), judged: 0, id: 0, failures: 0, not_before: None, stop }
+        Self { launcher, ready: None, last: Ready::default(), judged: 0, id: 0, workers: 0, failures: 0, not_before: None, stop }
     }
 
     pub(crate) fn running(&self) -> bool {
@@ -170,15 +186,19 @@ impl Client {
         self.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
     }
 
-    /// Has a file judged. Comes back within `time` and some seconds whatever the file does.
-    pub(crate) fn judge(&mut self, file: &File, name: &str, size: u64, time: Duration) -> Outcome {
+    /// The number of the worker that runs, or ran last.
+    pub(crate) fn number(&self) -> u64 {
+        self.workers
+    }
+
+    /// Has a file judged, unless `known` says under these rules that its bytes were. Comes back within `time` and some seconds whatever the file does.
+    pub(crate) fn judge(&mut self, file: &File, name: &str, size: u64, time: Duration, known: &mut dyn FnMut(&str, Sha256) -> bool) -> Outcome {
         if let Err(why) = self.worker() {
             return Outcome::Unavailable { why };
         }
         self.id += 1;
-        let id = self.id;
         let time_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let request = json!({ "id": id, "name": name, "size": size, "time_ms": time_ms, "hash_up_to": HASH_BYTES_MAX }).to_string();
+        let request = json!({ "id": self.id, "name": name, "size": size, "time_ms": time_ms, "hash_up_to": HASH_BYTES_MAX, "ask": true }).to_string();
         let fds = [file.as_raw_fd()];
         let sent = sendmsg::<()>(
             self.launcher.files.as_raw_fd(),
@@ -191,11 +211,37 @@ impl Client {
             self.failed();
             return Outcome::Unavailable { why: format!("the scanner takes no file: {error}") };
         }
-        match self.expect(Instant::now() + time + GRACE) {
-            End::Reply(Reply::Done { id: answered, report, cpu_us, bytes_read }) if answered == id => {
+        let until = Instant::now() + time + GRACE;
+        match self.expect(until) {
+            End::Reply(Reply::Digest { id, sha256, cpu_us, bytes_read }) if id == self.id => {
+                let judge = !known(&self.last.rules, sha256);
+                let answer = json!({ "id": id, "judge": judge }).to_string();
+                if let Err(error) = send(self.launcher.files.as_raw_fd(), answer.as_bytes(), MsgFlags::MSG_NOSIGNAL) {
+                    self.failed();
+                    return Outcome::Unavailable { why: format!("the scanner takes no answer: {error}") };
+                }
+                if judge {
+                    let end = self.expect(until);
+                    return self.outcome(end, time, Some(sha256));
+                }
                 self.judged += 1;
                 self.failures = 0;
-                Outcome::Judged { report: *report, cpu_us, bytes_read }
+                Outcome::Known { sha256, cpu_us, bytes_read }
+            }
+            end => self.outcome(end, time, None),
+        }
+    }
+
+    /// What the end of a wait says of the file. `held` is the digest of the bytes that the worker judges from memory.
+    fn outcome(&mut self, end: End, time: Duration, held: Option<Sha256>) -> Outcome {
+        match end {
+            End::Reply(Reply::Done { id, mut report, name_counts_by_ending, cpu_us, bytes_read })
+                if id == self.id && (held.is_none() || report.sha256 == held) =>
+            {
+                self.judged += 1;
+                self.failures = 0;
+                report.name_counts_by_ending = name_counts_by_ending;
+                Outcome::Judged { report, held: held.is_some(), cpu_us, bytes_read }
             }
             End::Reply(_) => {
                 self.stop();
@@ -233,6 +279,7 @@ impl Client {
             End::Reply(Reply::Ready(ready)) => {
                 self.last = ready.clone();
                 self.ready = Some(ready);
+                self.workers += 1;
                 Ok(())
             }
             End::Reply(_) => Err(self.failed_to_start("it answered before it was asked")),

@@ -5,6 +5,7 @@
 
 mod cache;
 mod client;
+mod digests;
 mod events;
 mod job;
 mod open;

@@ -1,6 +1,7 @@
 //! What the scanner says of a file: the JSON of its report, taken apart again. The worker that wrote it has read hostile bytes, so nothing in
 //! it is believed beyond what an event can hold.
 
+use picket_event::Sha256;
 use serde::Deserialize;
 
 /// The judgement.
@@ -16,7 +17,7 @@ pub(crate) enum Verdict {
 /// `picket_artifact::Report`, as far as events need it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub(crate) struct Report {
-    pub(crate) sha256: Option<String>,
+    pub(crate) sha256: Option<Sha256>,
     pub(crate) format: String,
     pub(crate) verdict: Verdict,
     #[serde(default)]
@@ -25,6 +26,9 @@ pub(crate) struct Report {
     pub(crate) findings_dropped: u64,
     #[serde(default)]
     pub(crate) incomplete: Vec<String>,
+    /// The same bytes under another name with the same ending would have been judged the same.
+    #[serde(skip)]
+    pub(crate) name_counts_by_ending: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -54,16 +58,16 @@ pub(crate) struct Place {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
     Judged {
-        report: Report,
+        report: Box<Report>,
+        /// The digest is of the very bytes that were judged.
+        held: bool,
         cpu_us: u64,
         bytes_read: u64,
     },
+    /// Its bytes were judged before, under these rules.
+    Known { sha256: Sha256, cpu_us: u64, bytes_read: u64 },
     /// The file ended the worker that read it.
-    Killed {
-        why: String,
-    },
+    Killed { why: String },
     /// No worker can be had now; the file is not to blame.
-    Unavailable {
-        why: String,
-    },
+    Unavailable { why: String },
 }

@@ -15,11 +15,13 @@ pub(crate) struct ScanStatus {
     pub(crate) cpu_us: AtomicU64,
     pub(crate) findings: AtomicU64,
     pub(crate) trusted: AtomicU64,
+    pub(crate) by_digest: AtomicU64,
     pub(crate) vanished: AtomicU64,
     pub(crate) killed: AtomicU64,
     pub(crate) pending: AtomicU64,
     pub(crate) jobs: AtomicU64,
     pub(crate) known: AtomicU64,
+    pub(crate) known_contents: AtomicU64,
     /// State in a word, how the worker is locked in, and what is wrong.
     texts: Mutex<Texts>,
 }
@@ -62,8 +64,8 @@ impl ScanStatus {
         json!({
             "state": if texts.state.is_empty() { "off" } else { &texts.state },
             "files": count(&self.files), "bytes_read": count(&self.bytes_read), "cpu_us": count(&self.cpu_us), "findings": count(&self.findings),
-            "trusted": count(&self.trusted), "vanished": count(&self.vanished), "killed": count(&self.killed), "pending": count(&self.pending),
-            "jobs": count(&self.jobs), "known": count(&self.known), "sandbox": texts.sandbox, "rules": texts.rules, "problems": texts.problems,
+            "trusted": count(&self.trusted), "by_digest": count(&self.by_digest), "vanished": count(&self.vanished), "killed": count(&self.killed), "pending": count(&self.pending),
+            "jobs": count(&self.jobs), "known": count(&self.known), "known_contents": count(&self.known_contents), "sandbox": texts.sandbox, "rules": texts.rules, "problems": texts.problems,
         })
     }
 }

@@ -209,6 +209,38 @@ fn trees_are_scanned_on_command_and_their_sums_told() {
 }
 
 #[test]
+fn bytes_that_were_judged_are_known_under_another_inode() {
+    let Some(rig) = Rig::start("", &[]) else { return };
+    let evil = rig.write("model.pkl", EVIL);
+    rig.written(&evil);
+    let first = findings(&rig.until_scanned())[0].clone();
+    // A copy in another folder is told with findings of its own, and not judged again.
+    std::fs::create_dir(rig.folder.path().join("layer")).unwrap();
+    let copy = rig.write("layer/model.pkl", EVIL);
+    rig.written(&copy);
+    let events = rig.until_scanned();
+    let (finding, scan) = (findings(&events)[0], scans(&events)[0]);
+    assert_eq!((finding.file.as_ref().unwrap().path.as_str(), finding.rule.uid.as_str()), (copy.as_str(), first.rule.uid.as_str()));
+    assert_eq!(finding.file.as_ref().unwrap().sha256, first.file.as_ref().unwrap().sha256);
+    assert_eq!((scan.counts.files, scan.counts.trusted, scan.counts.detections), (0, 1, 1));
+    assert!(scan.detail.contains(&first.file.as_ref().unwrap().sha256.unwrap().to_string()), "{scan:?}");
+    assert_eq!((rig.status.json()["files"].as_u64(), rig.status.json()["by_digest"].as_u64()), (Some(1), Some(1)));
+    // Where something was found, the name counts whole: under this one there is more to say.
+    let renamed = rig.write("model.safetensors", EVIL);
+    rig.written(&renamed);
+    let events = rig.until_scanned();
+    assert!(findings(&events).len() > 1 && scans(&events)[0].counts.files == 1, "{events:?}");
+    // A clean one is known under every name with its ending, and one more byte is another content.
+    for (name, content, judged) in [("a.pkl", &b"\x80\x02N."[..], 1), ("b.pkl", b"\x80\x02N.", 0), ("c.pkl", b"\x80\x02K\x01.", 1), ("d.bin", b"\x80\x02N.", 1)]
+    {
+        rig.written(&rig.write(name, content));
+        let events = rig.until_scanned();
+        assert_eq!((findings(&events).len(), scans(&events)[0].counts.files), (0, judged), "{name}: {events:?}");
+    }
+    assert_eq!(rig.status.json()["by_digest"], 2);
+}
+
+#[test]
 fn what_waits_at_the_end_is_counted() {
     let Some(mut rig) = Rig::start("quiet_ms = 60000\n", &[]) else { return };
     for number in 0..5 {

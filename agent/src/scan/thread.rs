@@ -6,19 +6,20 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender},
     },
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
-use picket_event::{Event, File, ScanActivityKind, ScanCounts, ScanTrigger, Sha256};
+use picket_event::{Event, File, ScanActivityKind, ScanCounts, ScanTrigger};
 
 use super::{
     Command, IDLE_MAX, Message, ScanStatus,
     cache::{FileKey, VerdictCache},
     client::Client,
+    digests::Digests,
     events::{self, Scanned, Told},
     job::Job,
     lost,
@@ -48,6 +49,7 @@ pub(super) struct Scans {
     status: Arc<ScanStatus>,
     stop: Arc<AtomicBool>,
     cache: VerdictCache,
+    digests: Digests,
     pending: Pending,
     jobs: VecDeque<Job>,
     pace: Pace,
@@ -77,6 +79,11 @@ enum Came {
     },
     /// Known under these rules; true where something was found in it then.
     Trusted(bool),
+    /// Another file with the same bytes was judged under these rules; what was found then is told of this one too.
+    Copy {
+        findings: u64,
+        detail: String,
+    },
     /// No scanner: try again later.
     NotNow,
 }
@@ -99,6 +106,7 @@ impl Scans {
             status,
             stop,
             cache: VerdictCache::default(),
+            digests: Digests::default(),
             pending: Pending::default(),
             jobs: VecDeque::new(),
             pace: Pace::default(),
@@ -182,6 +190,7 @@ impl Scans {
         self.status.pending.store(self.pending.len() as u64, Ordering::Relaxed);
         self.status.jobs.store(self.jobs.len() as u64, Ordering::Relaxed);
         self.status.known.store(self.cache.len() as u64, Ordering::Relaxed);
+        self.status.known_contents.store(self.digests.len() as u64, Ordering::Relaxed);
     }
 
     /// True where a file can be scanned right now.
@@ -247,6 +256,10 @@ impl Scans {
                 }
             }
             Came::Trusted(_) => {}
+            Came::Copy { findings, detail } => {
+                let counts = ScanCounts { detections: findings, trusted: 1, ..ScanCounts::default() };
+                self.tell(ScanActivityKind::Completed, &uid, &touched.path, since, counts, detail);
+            }
             Came::Judged { findings, bytes, whole, detail } => {
                 let counts = ScanCounts { files: 1, bytes, detections: findings, skipped: u64::from(!whole), trusted: 0 };
                 let kind = if whole { ScanActivityKind::Completed } else { ScanActivityKind::Error };
@@ -272,6 +285,10 @@ impl Scans {
                     Came::Trusted(found) => {
                         job.counts.trusted += 1;
                         job.counts.detections += u64::from(found);
+                    }
+                    Came::Copy { findings, .. } => {
+                        job.counts.trusted += 1;
+                        job.counts.detections += findings;
                     }
                     Came::NotNow => job.skip(&path, "the scanner could not be started"),
                     Came::Judged { findings, bytes, whole, detail } => {
@@ -310,10 +327,15 @@ impl Scans {
             (opened.metadata.len(), Duration::from_secs(scan.time_seconds_max), scan.cpu_percent, scan.bytes_per_second_max)
         };
         let began = Instant::now();
-        let outcome = self.client.judge(&opened.file, path, size, time);
+        let digests = &mut self.digests;
+        let outcome = self.client.judge(&opened.file, path, size, time, &mut |rules, sha256| {
+            digests.rules(rules);
+            digests.get(sha256, path).is_some()
+        });
         self.used_at = Instant::now();
         self.status.worker(&self.client.last.sandbox, &self.client.last.rules, &self.client.last.rules_errors);
-        self.cache.rules(&self.client.last.rules.clone());
+        self.cache.rules(&self.client.last.rules);
+        self.digests.rules(&self.client.last.rules);
         let took = began.elapsed();
         let file = file_of(opened, path, cause.asset_class);
         match outcome {
@@ -327,23 +349,41 @@ impl Scans {
                 tracing::warn!(path, why, "a file ended the scanner");
                 self.status.killed.fetch_add(1, Ordering::Relaxed);
                 self.pace.note(self.used_at, took, took, 0, percent, bytes_per_second);
+                self.digests.forget(self.client.number());
                 self.cache.insert(key, Verdict::Unscannable);
                 let event = events::killed(&Scanned { scan_uid: cause.scan_uid, actor: cause.actor, file, now: wall_now() }, &why);
                 self.send(vec![event]);
                 Came::Judged { findings: 1, bytes: 0, whole: false, detail: why }
             }
-            Outcome::Judged { report, cpu_us, bytes_read } => {
+            Outcome::Known { sha256, cpu_us, bytes_read } => {
+                self.pace.note(self.used_at, took, Duration::from_micros(cpu_us), bytes_read, percent, bytes_per_second);
+                // It was there when the worker asked; nothing was forgotten since.
+                let Some(report) = self.digests.get(sha256, path) else { return Came::NotNow };
+                self.judged(key, file, &report, cause);
+                self.spent(bytes_read, cpu_us);
+                self.status.by_digest.fetch_add(1, Ordering::Relaxed);
+                Came::Copy { findings: report.findings.len() as u64, detail: format!("these bytes were judged before (sha256 {sha256})") }
+            }
+            Outcome::Judged { report, held, cpu_us, bytes_read } => {
+                let report = Arc::<Report>::from(report);
                 self.pace.note(self.used_at, took, Duration::from_micros(cpu_us), bytes_read, percent, bytes_per_second);
                 self.delayed = false;
                 self.judged(key, file, &report, cause);
-                for (counter, value) in [(&self.status.files, 1), (&self.status.bytes_read, bytes_read), (&self.status.cpu_us, cpu_us)] {
-                    AtomicU64::fetch_add(counter, value, Ordering::Relaxed);
+                if let Some(sha256) = report.sha256.filter(|_| held) {
+                    self.digests.insert(sha256, path, &report, self.client.number());
                 }
+                self.status.files.fetch_add(1, Ordering::Relaxed);
+                self.spent(bytes_read, cpu_us);
                 let findings = report.findings.len() as u64 + report.findings_dropped;
                 self.status.findings.fetch_add(findings, Ordering::Relaxed);
                 Came::Judged { findings, bytes: size, whole: report.incomplete.is_empty(), detail: report.incomplete.first().cloned().unwrap_or_default() }
             }
         }
+    }
+
+    fn spent(&self, bytes_read: u64, cpu_us: u64) {
+        self.status.bytes_read.fetch_add(bytes_read, Ordering::Relaxed);
+        self.status.cpu_us.fetch_add(cpu_us, Ordering::Relaxed);
     }
 
     /// Files wait, and the analyst knows why: told once, until a file is judged again.
@@ -354,8 +394,7 @@ impl Scans {
     }
 
     fn judged(&mut self, key: FileKey, mut file: File, report: &Report, cause: &Cause<'_>) {
-        let sha256 = report.sha256.as_deref().and_then(|text| hex::decode(text).ok()).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-        file.sha256 = sha256.map(Sha256);
+        file.sha256 = report.sha256;
         self.cache.insert(key, report.verdict);
         let events = events::findings(&Scanned { scan_uid: cause.scan_uid, actor: cause.actor, file, now: wall_now() }, report);
         self.send(events);
