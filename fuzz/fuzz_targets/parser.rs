@@ -1,8 +1,8 @@
-//! One parser, told by `PICKET_FUZZ_FORMAT` (a format's name as in reports), given any bytes.
+//! One parser, told by `PICKET_FUZZ_FORMAT` (a format's name as in reports), given any bytes; for formats with tensors also their table and digests.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use picket_artifact::{Format, ScanOptions, scan_as};
+use picket_artifact::{Format, ScanOptions, Watch, digest, scan_as, tensor_index};
 use std::sync::LazyLock;
 
 static FORMAT: LazyLock<Format> = LazyLock::new(|| {
@@ -23,4 +23,9 @@ fuzz_target!(|bytes: &[u8]| {
         _ => "m.bin",
     };
     let _report = scan_as(&bytes, name, *FORMAT, &options);
+    if matches!(*FORMAT, Format::Hdf5 | Format::Safetensors | Format::Gguf | Format::Npy | Format::Zip | Format::Onnx | Format::Pickle) {
+        let index = tensor_index(&bytes, name, &options);
+        let found = digest(&bytes, &index, &|_| Err(std::io::ErrorKind::NotFound.into()), &Watch::default());
+        assert!(found.is_ok_and(|found| found.tensors.len() <= index.tensors.len()), "a digest without its tensor");
+    }
 });

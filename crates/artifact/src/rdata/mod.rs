@@ -1,6 +1,7 @@
 //! R objects (`.rds`, `.RData`): what runs when one is read or first used. A promise carries an expression that R evaluates the
 //! moment its value is asked for (CVE-2024-27322).
 
+mod ascii;
 mod bytecode;
 mod limits;
 mod parser;
@@ -85,14 +86,11 @@ pub(crate) enum Form {
 pub(crate) fn examine_rdata(scan: &mut Scan<'_>, source: &dyn Source, place: &Place) -> Claim {
     let whole = Claim { format: Format::RData, end: source.len() };
     let head = read_range(source, 0, source.len().min(16), 16).unwrap_or_default();
-    let form = match start(&head) {
-        Some((_, Form::Ascii)) | None => {
-            scan.incomplete(place, "R objects written as text are not read");
-            return whole;
-        }
-        Some(form) => form,
+    let Some((start, form)) = start(&head) else {
+        scan.incomplete(place, "no R object begins here");
+        return whole;
     };
-    let mut parser = Parser::new(source, form.0, form.1 == Form::Native, &mut scan.budget);
+    let mut parser = Parser::new(source, start, form, &mut scan.budget);
     let outcome = parser.read();
     let found = std::mem::take(&mut parser.found);
     for (offset, name) in found.promises.iter().take(SHOWN_MAX) {

@@ -1,10 +1,10 @@
-//! R's serialisation (R Internals 1.8), versions 2 and 3, XDR and native binary: every object, and which of them are promises
-//! or calls. Nothing is evaluated.
+//! R's serialisation (R Internals 1.8), versions 2 and 3, XDR, native binary and text: every object, and which of them are
+//! promises or calls. Nothing is evaluated.
 //!
 //! Numbers of the kinds are those of R's `SEXPTYPE` and, from 238 on, of its serialize.c.
 
-use super::RUNS;
 use super::limits::{CALLS_MAX, DEPTH_MAX, NAME_BYTES_MAX, REFERENCES_MAX};
+use super::{Form, RUNS};
 use picket_bounded::{BoundedError, Budget, Cursor, Source};
 
 /// What an object holds that can run.
@@ -21,9 +21,9 @@ pub(super) struct Found {
 }
 
 pub(super) struct Parser<'p, 's> {
-    cursor: Cursor<'s>,
+    pub(super) cursor: Cursor<'s>,
     budget: &'p mut Budget,
-    little: bool,
+    form: Form,
     references: Vec<String>,
     pub(super) found: Found,
 }
@@ -67,20 +67,22 @@ pub(super) fn deeper(depth: u32) -> Read<u32> {
 
 impl<'p, 's> Parser<'p, 's> {
     /// `start` is behind the format's letter and newline.
-    pub(super) fn new(source: &'s dyn Source, start: u64, little: bool, budget: &'p mut Budget) -> Self {
+    pub(super) fn new(source: &'s dyn Source, start: u64, form: Form, budget: &'p mut Budget) -> Self {
         let mut cursor = Cursor::new(source);
         cursor.seek(start);
-        Self { cursor, budget, little, references: Vec::new(), found: Found::default() }
+        Self { cursor, budget, form, references: Vec::new(), found: Found::default() }
     }
 
     pub(super) fn read(&mut self) -> Read<()> {
         let version = self.number()?;
-        self.cursor.skip(8)?;
+        // Of the writer, and the first that can read it.
+        self.number()?;
+        self.number()?;
         match version {
             2 => {}
             3 => {
                 let length = self.number()?;
-                self.cursor.skip(length.into())?;
+                self.skip_characters(length.into())?;
             }
             _ => return Err(BoundedError::Unsupported("a version of R's serialisation that is not known")),
         }
@@ -90,7 +92,11 @@ impl<'p, 's> Parser<'p, 's> {
     }
 
     pub(super) fn number(&mut self) -> Read<u32> {
-        if self.little { self.cursor.u32_le() } else { self.cursor.u32_be() }
+        match self.form {
+            Form::Xdr => self.cursor.u32_be(),
+            Form::Native => self.cursor.u32_le(),
+            Form::Ascii => self.number_of_text(),
+        }
     }
 
     /// A length; -1 says that two words of a longer one follow.
@@ -101,9 +107,29 @@ impl<'p, 's> Parser<'p, 's> {
         }
     }
 
+    /// Moves over a vector whose elements have so many bytes; as text, each is one word, or two of a complex number.
     fn elements(&mut self, bytes: u64) -> Read<()> {
-        let length = self.length()?.checked_mul(bytes).ok_or(BoundedError::Malformed("a vector larger than 64 bits can address"))?;
-        self.cursor.skip(length)
+        let length = self.length()?;
+        if self.form == Form::Ascii {
+            return self.skip_words(length.saturating_mul(if bytes == 16 { 2 } else { 1 }));
+        }
+        self.cursor.skip(length.checked_mul(bytes).ok_or(BoundedError::Malformed("a vector larger than 64 bits can address"))?)
+    }
+
+    /// Characters of a name.
+    fn name(&mut self, length: u32) -> Read<String> {
+        let bytes = match self.form {
+            Form::Ascii => self.characters_of_text(length.into(), NAME_BYTES_MAX)?,
+            Form::Xdr | Form::Native => self.cursor.take(length.into(), NAME_BYTES_MAX)?,
+        };
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn skip_characters(&mut self, length: u64) -> Read<()> {
+        match self.form {
+            Form::Ascii => self.skip_characters_of_text(length),
+            Form::Xdr | Form::Native => self.cursor.skip(length),
+        }
     }
 
     fn refer(&mut self, name: String) -> Read<()> {
@@ -226,8 +252,7 @@ impl<'p, 's> Parser<'p, 's> {
             23 => self.refer(String::new())?,
             7 | 8 => {
                 let length = self.number()?;
-                let name = self.cursor.take(length.into(), NAME_BYTES_MAX)?;
-                named = Kind::Symbol(String::from_utf8_lossy(&name).into_owned());
+                named = Kind::Symbol(self.name(length)?);
             }
             9 | 10 | 13..=16 | 19 | 20 | 24 | 25 => self.vector(kind, depth)?,
             // An alternative representation: its class, its state, its attributes.
@@ -251,7 +276,7 @@ impl<'p, 's> Parser<'p, 's> {
         match kind {
             9 => match self.number()? {
                 u32::MAX => Ok(()),
-                length => self.cursor.skip(length.into()),
+                length => self.skip_characters(length.into()),
             },
             10 | 13 => self.elements(4),
             14 => self.elements(8),
@@ -276,7 +301,7 @@ impl<'p, 's> Parser<'p, 's> {
         }
         let name = match self.number()? {
             u32::MAX => "NA".to_owned(),
-            length => String::from_utf8_lossy(&self.cursor.take(length.into(), NAME_BYTES_MAX)?).into_owned(),
+            length => self.name(length)?,
         };
         if flags & 0x200 != 0 {
             self.item(depth)?;

@@ -124,7 +124,8 @@ fn closures_that_r_compiled() {
         assert_eq!(found(&golden(name)), [code("system"), code("eval")], "{name}");
     }
     assert_eq!(found(&golden("compiled_sourced")), [code("unlink")]);
-    for name in ["compiled_harmless", "compiled_base"] {
+    assert_eq!(found(&golden("text_calls")), [code("system"), code("eval")]);
+    for name in ["compiled_harmless", "compiled_base", "text_values"] {
         let report = scanned(&golden(name));
         assert_eq!((report.verdict, report.completeness), (Verdict::Clean, Completeness::Full), "{name} {report:#?}");
     }
@@ -132,12 +133,25 @@ fn closures_that_r_compiled() {
 
 #[test]
 fn any_cut_ends() {
-    for name in ["compiled_calls", "compiled_harmless", "compiled_sourced"] {
+    for name in ["compiled_calls", "compiled_harmless", "compiled_sourced", "text_calls", "text_values"] {
         let whole = golden(name);
         // Shorter beginnings are not told from other formats.
-        for cut in 6..whole.len() {
+        for cut in 6..whole.len() - 1 {
             let report = scanned(&whole[..cut]);
             assert_ne!(report.verdict, Verdict::Clean, "{name} {cut} {report:#?}");
         }
     }
+}
+
+#[test]
+fn text_is_read_as_r_reads_it() {
+    // An escaped name, and a number that is not there.
+    let object = b"A\n2\n262656\n131840\n19\n2\n13\n2\nNA\n-1\n6\n1\n9\n6\n\\163yst\\145m\n2\n16\n1\n9\n3\ni\\040d\n254\n";
+    assert_eq!(found(object), [code("system")]);
+    for broken in [&b"A\n2\n1\n1\nx\n"[..], b"A\n2\n1\n1\n9\n", b"A\n2\n1\n1\n9\n3\na\\", b"A\n2\n1\n1\n16\n-2\n"] {
+        let report = scanned(broken);
+        assert_eq!(report.completeness, Completeness::Partial, "{report:#?}");
+    }
+    let long = [b"A\n2\n1\n1\n13\n1\n".to_vec(), vec![b'7'; 200]].concat();
+    assert_eq!(scanned(&long).completeness, Completeness::Partial);
 }

@@ -239,7 +239,7 @@ fn r_objects(cases: &mut Vec<Case>) {
     cases.push(case(Hides, "rds-call", "model.rds", R::start().call("system", "id").0));
     let closure = R::start().word(0x403).word(253).word(254).call("system", "id").0;
     cases.push(case(Hides, "rds-closure", "model.rds", gzip(&closure)));
-    for name in ["compiled_calls", "compiled_calls_2", "compiled_sourced"] {
+    for name in ["compiled_calls", "compiled_calls_2", "compiled_sourced", "text_calls"] {
         let path = format!("{}/tests/data/rdata/{name}.rds", env!("CARGO_MANIFEST_DIR"));
         cases.push(case(Hides, format!("rds-{name}"), "model.rds", std::fs::read(path).unwrap()));
     }

@@ -75,6 +75,7 @@ pub(super) fn cases() -> Vec<Case> {
     let frame = R::start().word(0x213).word(1).word(14).word(1).word(0).word(0).word(0x402).symbol("names").text("x").word(254).0;
     add("rds", "d.rds", gzip(&frame));
     add("rds-xz", "d.rds", xz(&frame));
+    add("rds-text", "d.rds", data("rdata/text_values.rds"));
     add("rds-compiled", "f.rds", data("rdata/compiled_harmless.rds"));
     for version in ["earliest", "latest"] {
         add(&format!("h5-names-{version}"), "m.h5", data(&format!("hdf5/names_{version}.h5")));

@@ -17,7 +17,21 @@ harmless <- cmpfun(function(x, url) {
 write("compiled_harmless.rds", harmless)
 
 options(keep.source = TRUE)
-sourced <- cmpfun(eval(parse(text = "function(x) { unlink(x) }", keep.source = TRUE)))
+parsed <- eval(parse(text = "function(x) { unlink(x) }", keep.source = TRUE))
+# Where and when it was parsed is nobody's business.
+file <- attr(attr(parsed, "srcref"), "srcfile")
+file$wd <- "."
+file$timestamp <- .POSIXct(0)
+sourced <- cmpfun(parsed)
 write("compiled_sourced.rds", sourced)
 # Functions of the base namespace as R itself compiled them.
 write("compiled_base.rds", base::nchar)
+
+# Written as text.
+con <- file("text_calls.rds", "w")
+serialize(calls, con, ascii = TRUE)
+close(con)
+con <- file("text_values.rds", "w")
+values <- list(n = c(1.5, NA, -Inf), i = c(1L, NA), z = 1i, r = as.raw(0:3), l = c(TRUE, NA), s = c("a b", NA, "\\\"\n\u00e9", ""), f = factor(c("x", "y")), d = data.frame(a = 1:2))
+serialize(values, con, ascii = NA)
+close(con)
