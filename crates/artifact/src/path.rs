@@ -2,6 +2,10 @@
 
 /// True when unpacking `name` under a folder could write outside that folder.
 pub(crate) fn escapes(name: &str) -> bool {
+    // Nearly every name is one of these.
+    if !name.contains("..") && !name.starts_with(['/', '\\']) && name.as_bytes().get(1) != Some(&b':') {
+        return false;
+    }
     let mut depth = 0_i64;
     let slashed = name.replace('\\', "/");
     let drive = slashed.as_bytes().get(1) == Some(&b':') && slashed.starts_with(|first: char| first.is_ascii_alphabetic());
@@ -23,6 +27,9 @@ pub(crate) fn escapes(name: &str) -> bool {
 
 /// The one spelling of a path: what two names must share to be the same file.
 pub(crate) fn normal(name: &str) -> String {
+    if !name.starts_with(['/', '.']) && !name.contains("//") && !name.contains("/.") {
+        return name.to_owned();
+    }
     let mut parts: Vec<&str> = Vec::new();
     for part in name.split('/') {
         match part {

@@ -137,6 +137,7 @@ pub fn scan_paths(paths: &[PathBuf], options: &WalkOptions, on_report: impl FnMu
     let ordered = Mutex::new(Ordered { next: 0, pending: BTreeMap::new(), summary, on_report });
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let threads = match options.threads {
+        _ if found.len() < 2 => 1,
         0 => thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     };

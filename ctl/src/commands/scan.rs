@@ -57,7 +57,6 @@ fn scan_all(arguments: &Scan, output: &Output) -> Result<u8, CtlError> {
         _ => None,
     };
     let watch = Arc::new(Watch::default());
-    interrupt::on_ctrl_c(Arc::clone(&watch), "stopping after the files being read; again to quit at once");
     let walk = WalkOptions {
         scan: ScanOptions { region_rules: rules, all_regions: arguments.yara_all, ..ScanOptions::default() },
         threads: arguments.threads,
@@ -66,6 +65,10 @@ fn scan_all(arguments: &Scan, output: &Output) -> Result<u8, CtlError> {
         watch: Arc::clone(&watch),
     };
     let reading = walk.digest || walk.baseline.is_some();
+    // One file that is only judged has nothing before it to tell and nothing behind it to leave out.
+    if reading || !matches!(&arguments.paths[..], [path] if path.is_file()) {
+        interrupt::on_ctrl_c(Arc::clone(&watch), "stopping after the files being read; again to quit at once");
+    }
     let mut seen = Seen {
         output,
         threshold: arguments.fail_on,

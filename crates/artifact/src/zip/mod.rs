@@ -69,25 +69,27 @@ fn text(name: &[u8]) -> String {
 
 /// What the members' names make of it.
 fn flavour(archive: &Archive) -> Format {
-    let names: HashSet<String> = archive.entries.iter().map(|entry| text(&entry.header.name)).collect();
-    let any = |test: &dyn Fn(&str) -> bool| names.iter().any(|name| test(name));
-    let in_root = |name: &str, wanted: &str| name == wanted || name.split_once('/').is_some_and(|(_, rest)| rest == wanted);
-    if any(&|name| in_root(name, "data.pkl")) {
-        return if any(&|name| name.contains("/code/") || name.starts_with("code/")) { Format::TorchScript } else { Format::PytorchZip };
+    let any = |test: &dyn Fn(&[u8]) -> bool| archive.entries.iter().any(|entry| test(&entry.header.name));
+    let is = |wanted: &str| any(&|name| name == wanted.as_bytes());
+    let holds = |name: &[u8], part: &[u8]| name.windows(part.len()).any(|window| window == part);
+    // Below the one folder that writers put everything into.
+    let in_root = |name: &[u8]| name.splitn(2, |byte| *byte == b'/').last() == Some(b"data.pkl".as_slice());
+    if any(&in_root) {
+        return if any(&|name| holds(name, b"/code/") || name.starts_with(b"code/")) { Format::TorchScript } else { Format::PytorchZip };
     }
-    if names.contains("MAR-INF/MANIFEST.json") {
+    if is("MAR-INF/MANIFEST.json") {
         return Format::TorchMar;
     }
-    if names.contains("config.json") && (names.contains("metadata.json") || any(&|name| name.ends_with(".weights.h5"))) {
+    if is("config.json") && (is("metadata.json") || any(&|name| name.ends_with(b".weights.h5"))) {
         return Format::KerasV3;
     }
-    if names.contains("schema.json") {
+    if is("schema.json") {
         return Format::Skops;
     }
-    if any(&|name| name.ends_with(".dist-info/WHEEL")) {
+    if any(&|name| name.ends_with(b".dist-info/WHEEL")) {
         return Format::Wheel;
     }
-    if !names.is_empty() && names.iter().all(|name| name.ends_with(".npy")) {
+    if !archive.entries.is_empty() && !any(&|name| !name.ends_with(b".npy")) {
         return Format::Npz;
     }
     Format::Zip
@@ -198,10 +200,10 @@ fn bodies(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, archive: &Arc
     let mut storages: HashSet<String> = HashSet::new();
     let mut order: Vec<&Entry> = archive.entries.iter().collect();
     order.sort_by_key(|entry| !entry.header.name.ends_with(b".pkl"));
-    let mut seen: HashSet<(u64, String)> = HashSet::new();
+    let mut seen: HashSet<(u64, &[u8])> = HashSet::new();
     for entry in order {
         let name = text(&entry.header.name);
-        if name.ends_with('/') && entry.header.size == 0 || !seen.insert((entry.start, name.clone())) {
+        if name.ends_with('/') && entry.header.size == 0 || !seen.insert((entry.start, &entry.header.name)) {
             continue;
         }
         // Elements of a tensor, because the pickle says so: packed or not, no loader reads them as anything else.

@@ -3,6 +3,8 @@
 use super::limits::{GAP_BYTES_MIN, GAP_SEARCH_BYTES, NAME_BYTES_MAX, TAIL_BYTES};
 use picket_bounded::{BoundedError, Cursor, Reader, Source, read_range};
 
+/// The end record and some of the directory before it.
+const SHORT_TAIL_BYTES: u64 = 512;
 /// A member's header with its name and padding, as a rule.
 const HEADER_BYTES: usize = 256;
 const LOCAL: u32 = 0x0403_4b50;
@@ -90,9 +92,11 @@ pub(crate) fn find_end(tail: &[u8], tail_start: u64) -> Option<u64> {
 /// Reads the structure; only I/O fails, everything else is a fault in the result.
 pub(super) fn parse(source: &dyn Source, members_max: u64) -> Result<Archive, BoundedError> {
     let mut archive = Archive::default();
-    let tail_start = source.len().saturating_sub(TAIL_BYTES);
-    let tail = read_range(source, tail_start, source.len() - tail_start, TAIL_BYTES)?;
-    let end = find_end(&tail, tail_start).map(|at| read_end(source, at)).transpose()?;
+    // Without a comment, as a rule, the record is the last thing in the file.
+    let (mut tail_start, mut tail, mut end) = read_tail(source, SHORT_TAIL_BYTES)?;
+    if end.as_ref().is_none_or(|end| end.comment > 0) {
+        (tail_start, tail, end) = read_tail(source, TAIL_BYTES)?;
+    }
     let Some(end) = end else {
         archive.without_directory = true;
         archive.end = walk_locals(source, 0, source.len(), members_max, &mut archive)?;
@@ -106,6 +110,14 @@ pub(super) fn parse(source: &dyn Source, members_max: u64) -> Result<Archive, Bo
     read_directory(source, &end, members_max, &mut archive)?;
     find_gaps(source, &end, members_max, &mut archive)?;
     Ok(archive)
+}
+
+/// The end of the source, where it begins, and the last end record in it.
+fn read_tail(source: &dyn Source, bytes: u64) -> Result<(u64, Vec<u8>, Option<End>), BoundedError> {
+    let start = source.len().saturating_sub(bytes);
+    let tail = read_range(source, start, source.len() - start, bytes)?;
+    let end = find_end(&tail, start).map(|at| read_end(source, at)).transpose()?;
+    Ok((start, tail, end))
 }
 
 fn read_end(source: &dyn Source, at: u64) -> Result<End, BoundedError> {
