@@ -9,7 +9,7 @@
 #[expect(dead_code, reason = "the corpus uses what the tests here do not")]
 mod build;
 
-use picket_artifact::{Data, Run, ScanOptions, TensorIndex, Verdict, WalkOptions, scan_paths, tensor_index};
+use picket_artifact::{Data, Run, ScanOptions, TensorIndex, Verdict, WalkOptions, Watch, digest, scan_paths, tensor_index};
 use proptest::prelude::*;
 use std::fs;
 use std::io::Write as _;
@@ -103,6 +103,21 @@ fn a_file_that_grows_while_it_is_read_is_not_clean() {
     });
     assert_eq!((report.verdict, report.digests.is_some(), report.sha256), (Verdict::Unscannable, false, None));
     assert_eq!(report.incomplete, ["the file changed while it was read"]);
+}
+
+#[test]
+fn chunks_of_a_file_in_an_archive_are_found_where_they_stand() {
+    let digests = |bytes: &[u8], prefix: &str| {
+        let index = index(bytes);
+        let found = digest(&bytes, &index, &|_| Err(std::io::ErrorKind::NotFound.into()), &Watch::default()).unwrap();
+        assert!(found.incomplete.is_empty(), "{:?}", found.incomplete);
+        let named = found.tensors.into_iter().map(|tensor| (tensor.name.trim_start_matches(prefix).to_owned(), tensor.digests.blake3));
+        named.collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let alone = include_bytes!("data/hdf5/chunked_v110.h5");
+    let found = digests(alone, "");
+    assert_eq!(found.len(), 24);
+    assert_eq!(digests(&zip(&[("readme.txt", b"text"), ("model.h5", alone)]), "model.h5!"), found);
 }
 
 proptest! {

@@ -1,7 +1,8 @@
 //! Digests of a file and of each of its tensors in one pass over its bytes.
 //!
 //! The caller's thread reads; every kind of digest has a thread of its own, so that a pass costs what the slowest of them costs
-//! and not their sum. Memory is [`RUNS_QUEUED`] runs of [`RUN_BYTES`] whatever the file.
+//! and not their sum. Memory is [`RUNS_QUEUED`] runs of [`RUN_BYTES`] whatever the file, and for tensors in chunks at most what
+//! [`CHUNK_LIMITS`] allows.
 
 mod hashes;
 mod plan;

@@ -130,7 +130,7 @@ impl Chunked {
     fn sound(&self) -> bool {
         let counts =
             self.shape.iter().zip(&self.chunk).try_fold(1_u64, |product, (length, chunk)| product.checked_mul(length.checked_div(*chunk)?.checked_add(1)?));
-        self.shape.len() == self.chunk.len() && !self.chunk.contains(&0) && self.element > 0 && counts.is_some()
+        !self.shape.is_empty() && self.shape.len() == self.chunk.len() && !self.chunk.contains(&0) && self.element > 0 && counts.is_some()
     }
 
     fn filling(&self, length: u64) -> Vec<u8> {
@@ -282,4 +282,83 @@ fn fletcher32(data: &[u8]) -> u32 {
     }
     (first, second) = (fold(first), fold(second));
     second << 16 | first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMITS: ChunkLimits = ChunkLimits { chunk_bytes: 1 << 20, band_bytes: 1 << 20 };
+
+    fn joined(chunked: &Chunked, source: &[u8]) -> Result<Vec<u8>, ChunkError> {
+        let mut out = Vec::new();
+        chunked.rows(&source, LIMITS, &mut |_| true, &mut |band| {
+            out.extend_from_slice(band);
+            true
+        })?;
+        Ok(out)
+    }
+
+    fn number(bytes: usize) -> u64 {
+        u64::try_from(bytes).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Element by element, each comes from the chunk and the place that arithmetic says.
+        #[test]
+        fn elements_come_from_their_chunks(sizes in prop::collection::vec((0_usize..7, 1_usize..4), 1..4), element in 1_usize..4, written in any::<u64>()) {
+            let grid: Vec<usize> = sizes.iter().map(|(length, chunk)| length.div_ceil(*chunk)).collect();
+            let nominal = sizes.iter().map(|(_, chunk)| chunk).product::<usize>() * element;
+            let is_written = |index: usize| written >> (index % 64) & 1 == 1;
+            let (mut file, mut chunks) = (Vec::new(), Vec::new());
+            for index in (0..grid.iter().product()).filter(|index| is_written(*index)) {
+                chunks.push(Chunk { index: number(index), run: Run { offset: number(file.len()), len: number(nominal) }, mask: 0 });
+                file.extend((0..nominal).map(|at| u8::try_from((index * 31 + at) % 251).unwrap()));
+            }
+            let fill: Vec<u8> = (0..element).map(|at| 252 + u8::try_from(at).unwrap()).collect();
+            let mut expected = Vec::new();
+            for flat in 0..sizes.iter().map(|(length, _)| length).product::<usize>() {
+                let (mut left, mut index, mut inside, mut chunk_step, mut grid_step) = (flat, 0, 0, 1, 1);
+                for ((length, chunk), count) in sizes.iter().zip(&grid).rev() {
+                    let at = left % length;
+                    left /= length;
+                    index += at / chunk * grid_step;
+                    inside += at % chunk * chunk_step;
+                    (grid_step, chunk_step) = (grid_step * count, chunk_step * chunk);
+                }
+                let bytes = (0..element).map(|at| if is_written(index) { u8::try_from((index * 31 + inside * element + at) % 251).unwrap() } else { fill[at] });
+                expected.extend(bytes);
+            }
+            let (shape, chunk) = sizes.iter().map(|(length, chunk)| (number(*length), number(*chunk))).unzip();
+            let chunked = Chunked { shape, element: number(element), chunk, filters: Vec::new(), fill, chunks };
+            prop_assert_eq!(joined(&chunked, &file), Ok(expected));
+        }
+
+        #[test]
+        fn any_chunks_end(shape in prop::collection::vec(prop_oneof![0_u64..20, any::<u64>()], 0..4), chunk in prop::collection::vec(prop_oneof![0_u64..6, any::<u64>()], 0..4), element in prop_oneof![0_u64..9, any::<u64>()], chunks in prop::collection::vec((0_u64..40, 0_u64..300, 0_u64..300, any::<u32>()), 0..12), filters in prop::collection::vec(0_u8..4, 0..4)) {
+            let filters = filters.iter().map(|kind| match kind {
+                0 => ChunkFilter::Deflate,
+                1 => ChunkFilter::Shuffle(element),
+                2 => ChunkFilter::Fletcher32,
+                _ => ChunkFilter::Unread(32_000),
+            });
+            let mut chunks: Vec<Chunk> = chunks.into_iter().map(|(index, offset, len, mask)| Chunk { index, run: Run { offset, len }, mask }).collect();
+            chunks.sort_unstable_by_key(|chunk| chunk.index);
+            let chunked = Chunked { shape, element, chunk, filters: filters.collect(), fill: vec![1], chunks };
+            if let Ok(bytes) = joined(&chunked, &[7; 256]) {
+                prop_assert_eq!(Some(number(bytes.len())), chunked.bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn checksums_are_those_of_the_library() {
+        // What HDF5 wrote behind "picket", and behind 1,001 sevens, which are folded twice and have an odd end.
+        assert_eq!((fletcher32(b"picket"), fletcher32(&[7; 1001])), (0x7d87_3949, 0xfcf5_c0b9));
+        assert_eq!(unshuffled(&[1, 3, 5, 2, 4, 6, 9], 2), [1, 2, 3, 4, 5, 6, 9]);
+        assert!(checked(vec![1, 2, 3]).is_err() && checked(vec![1, 2, 3, 4, 5]).is_err());
+    }
 }
