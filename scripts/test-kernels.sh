@@ -20,7 +20,7 @@ else
 fi
 
 say "building the probe tests"
-mapfile -t programs < <(cargo test --workspace --locked --no-run --message-format=json --test actions --test process --test file --test network --test losses --test canary --test datagram --test endpoint --test traffic --example probes 2>/dev/null |
+mapfile -t programs < <(cargo test --workspace --locked --no-run --message-format=json --test actions --test process --test file --test network --test losses --test canary --test datagram --test endpoint --test traffic --test visibility --example probes 2>/dev/null |
   python3 -c 'import json,sys
 for line in sys.stdin:
     one = json.loads(line)

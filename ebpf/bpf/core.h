@@ -176,6 +176,10 @@ struct io_rsrc_node { unsigned long file_ptr; };
 struct io_rsrc_data { unsigned int nr; struct io_rsrc_node **nodes; };
 struct io_file_table { struct io_rsrc_data data; };
 struct io_ring_ctx { struct io_file_table file_table; };
+/* Before 6.13. */
+struct io_fixed_file { unsigned long file_ptr; };
+struct io_file_table___fixed { struct io_fixed_file *files; };
+struct io_ring_ctx___fixed { struct io_file_table___fixed file_table; unsigned int nr_user_files; };
 struct io_uring_cqe { u64 user_data; s32 res; u32 flags; };
 
 #pragma clang attribute pop

@@ -7,7 +7,7 @@
  * cgroup/connect_unix (6.7 and later, and it shows the caller's pointer, not the socket that was reached); lsm/unix_stream_connect (not on every kernel).
  * The name is the peer's: what it was bound with, and what its file is called now. A rename, a link or a bind mount does not hide it.
  *
- * Kernels: 5.15 and later; the ring's completion shows its request with these arguments since 6.12.
+ * Kernels: 5.15 and later; what rings do since 6.0, by the parts of a result before 6.13.
  *
  * Cannot see: datagrams sent to a local socket without connecting, descriptors of a connected socket that come from another process
  * (that one is told), the 32-bit socketcall, direct descriptors of rings, RDMA verbs.
@@ -42,4 +42,12 @@ SEC("tp_btf/io_uring_complete")
 int BPF_PROG(io_uring_complete, void *ring, struct io_kiocb *request, struct io_uring_cqe *cqe)
 {
 	return endpoint__ring(request, cqe->res);
+}
+
+/* Before 6.13. The last argument is used so that a kernel with fewer, which shows no request, refuses it. */
+SEC("tp_btf/io_uring_complete")
+int BPF_PROG(io_uring_parts, void *ring, struct io_kiocb *request, u64 user_data, int result, unsigned int flags, u64 extra1, u64 extra2)
+{
+	asm volatile("" : : "r"(extra2));
+	return endpoint__ring(request, result);
 }

@@ -125,13 +125,28 @@ int BPF_PROG(mm_filemap_fault, struct address_space *mapping, unsigned long inde
 SEC("tp_btf/io_uring_complete")
 int BPF_PROG(io_uring_complete_open, struct io_ring_ctx *ring, void *request, struct io_uring_cqe *cqe)
 {
-	return ring__opened(ring, request, cqe);
+	return ring__opened(ring, request, cqe->res);
 }
 
 SEC("tp_btf/io_uring_complete")
 int BPF_PROG(io_uring_complete_bytes, struct io_ring_ctx *ring, void *request, struct io_uring_cqe *cqe)
 {
-	return ring__moved(request, cqe);
+	return ring__moved(request, cqe->res);
+}
+
+/* Before 6.13. The last argument is used so that a kernel with fewer, which shows no request, refuses it. */
+SEC("tp_btf/io_uring_complete")
+int BPF_PROG(io_uring_parts_open, void *ring, void *request, u64 user_data, int result, unsigned int flags, u64 extra1, u64 extra2)
+{
+	asm volatile("" : : "r"(extra2));
+	return ring__opened(ring, request, result);
+}
+
+SEC("tp_btf/io_uring_complete")
+int BPF_PROG(io_uring_parts_bytes, void *ring, void *request, u64 user_data, int result, unsigned int flags, u64 extra1, u64 extra2)
+{
+	asm volatile("" : : "r"(extra2));
+	return ring__moved(request, result);
 }
 
 SEC("iter/bpf_map_elem")

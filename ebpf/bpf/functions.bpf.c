@@ -5,7 +5,8 @@
  *
  * Hooks: fexit/do_filp_open (every open by path, the ring's as well) and fexit/file_open_root (open_by_handle_at): the opened file itself, typed.
  * fentry/locks_remove_file: called once for each description, when its last reference goes. fentry and fexit of vfs_rename, vfs_unlink,
- * vfs_link: the dentries. fexit/inet_csk_accept: the accepted socket. Rejected: the LSM hooks behind them (need lsm=…,bpf; they
+ * vfs_link: the dentries; likewise notify_change (mode, owner, times, size), vfs_setxattr, vfs_removexattr, vfs_set_acl and vfs_remove_acl (6.2 and later),
+ * vfs_fallocate, in the calls that ask for such a change alone. fexit/inet_csk_accept: the accepted socket. Rejected: the LSM hooks behind them (need lsm=…,bpf; they
  * see refused calls too), kprobes (10 times the cost), static functions such as __fput (may be inlined).
  *
  * Kernels: 5.15 and later with BTF and CONFIG_FUNCTION_TRACER; each falls back on its own to the hooks in file.bpf.c and network.bpf.c.
@@ -21,6 +22,22 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define FMODE_EXEC_FLAG 0x20 /* __FMODE_EXEC, among the open flags */
 
+#define PF_IO_WORKER 0x10
+#define CALL_IO_URING_ENTER 426 /* the same number for every caller */
+
+/* By which way the current task opens: the threads of a ring make no call of their own. */
+static __always_inline u32 open_methods(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	if (task->flags & PF_IO_WORKER)
+		return EVENT_METHOD_IO_URING;
+	if (task->flags & PF_KTHREAD)
+		return 0;
+	return regs->orig_ax == CALL_IO_URING_ENTER ? EVENT_METHOD_IO_URING : syscall__open_methods(task, regs);
+}
+
 static __always_inline int opened(struct file *file, u32 slot)
 {
 	struct watch_config *config = watch__config();
@@ -32,7 +49,7 @@ static __always_inline int opened(struct file *file, u32 slot)
 		return 0;
 	if (config && quick__is_unwatched(config, file))
 		return 0;
-	return file__opened(file, -1, slot == FILE_SLOT_OPEN_ROOT ? EVENT_METHOD_HANDLE : 0, slot);
+	return file__opened(file, -1, open_methods(), slot);
 }
 
 SEC("fexit/do_filp_open")
@@ -87,6 +104,78 @@ SEC("fexit/vfs_link")
 int BPF_PROG(vfs_link_done, struct dentry *dentry, void *idmap, struct inode *folder, struct dentry *made, void *delegated, int ret)
 {
 	return naming__end(ret, FILE_SLOT_UNLINK);
+}
+
+SEC("fentry/notify_change")
+int BPF_PROG(notify_change, void *idmap, struct dentry *dentry)
+{
+	return naming__changing(dentry);
+}
+
+SEC("fexit/notify_change")
+int BPF_PROG(notify_change_done, void *idmap, struct dentry *dentry, void *attributes, void *delegated, int ret)
+{
+	return naming__change_done(dentry, ret);
+}
+
+SEC("fentry/vfs_setxattr")
+int BPF_PROG(vfs_setxattr, void *idmap, struct dentry *dentry)
+{
+	return naming__changing(dentry);
+}
+
+SEC("fexit/vfs_setxattr")
+int BPF_PROG(vfs_setxattr_done, void *idmap, struct dentry *dentry, void *name, void *value, u64 size, int flags, int ret)
+{
+	return naming__change_done(dentry, ret);
+}
+
+SEC("fentry/vfs_removexattr")
+int BPF_PROG(vfs_removexattr, void *idmap, struct dentry *dentry)
+{
+	return naming__changing(dentry);
+}
+
+SEC("fexit/vfs_removexattr")
+int BPF_PROG(vfs_removexattr_done, void *idmap, struct dentry *dentry, void *name, int ret)
+{
+	return naming__change_done(dentry, ret);
+}
+
+SEC("fentry/vfs_set_acl")
+int BPF_PROG(vfs_set_acl, void *idmap, struct dentry *dentry)
+{
+	return naming__changing(dentry);
+}
+
+SEC("fexit/vfs_set_acl")
+int BPF_PROG(vfs_set_acl_done, void *idmap, struct dentry *dentry, void *name, void *acl, int ret)
+{
+	return naming__change_done(dentry, ret);
+}
+
+SEC("fentry/vfs_remove_acl")
+int BPF_PROG(vfs_remove_acl, void *idmap, struct dentry *dentry)
+{
+	return naming__changing(dentry);
+}
+
+SEC("fexit/vfs_remove_acl")
+int BPF_PROG(vfs_remove_acl_done, void *idmap, struct dentry *dentry, void *name, int ret)
+{
+	return naming__change_done(dentry, ret);
+}
+
+SEC("fentry/vfs_fallocate")
+int BPF_PROG(vfs_fallocate, struct file *file)
+{
+	return naming__changing(file->f_path.dentry);
+}
+
+SEC("fexit/vfs_fallocate")
+int BPF_PROG(vfs_fallocate_done, struct file *file, int mode, s64 offset, s64 bytes, int ret)
+{
+	return naming__change_done(file->f_path.dentry, ret);
 }
 
 /* Since 6.10; before, with two arguments more. The loader tries the longer one first: it is refused where the function is shorter. */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Rename and unlink: which dentry a successful call moved or removed.
+ * Rename, unlink, link and changes: which dentry a successful call moved, removed or changed.
  *
  * The call's own arguments are user memory that another thread can rewrite, so they are never read. In the middle of the call, which the
  * saved registers name, the kernel shows the objects it works on, to one of these hooks (the loader takes the first that attaches):
- * 1. fentry and fexit of vfs_rename, vfs_unlink and vfs_link: the dentries themselves, for io_uring and nfsd as well (functions.bpf.c).
+ * 1. fentry and fexit of vfs_rename, vfs_unlink, vfs_link, and of what changes attributes and sizes: the dentries themselves, for io_uring and nfsd as well (functions.bpf.c).
  * 2. The change-time tracepoints of 6.13+ (inode_set_ctime_to_ts, ctime_xchg_skip, ctime_ns_xchg): every file system sets the
  *    change time of the file that it renames or unlinks; its names are then read from the inode. Neither: the probe reports that it
  *    is not attached. Rejected: the arguments (racy), ext4's own unlink tracepoint (one file system), fanotify (no process, merges).
@@ -396,6 +396,24 @@ static __always_inline int naming__of(u32 call, struct dentry *dentry)
 	if (naming)
 		naming__pass(naming, dentry->d_inode, dentry);
 	return 0;
+}
+
+/* Attributes, extended ones or the size of a file, in the calls that ask for their change: not in a write, nor in an open that empties. */
+static __always_inline bool naming__is_change(struct dentry *dentry)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return !(task->flags & PF_KTHREAD) && naming__call(task) == NAMING_CHANGE && (dentry->d_inode->i_mode & S_IFMT) != S_IFDIR;
+}
+
+static __always_inline int naming__changing(struct dentry *dentry)
+{
+	return naming__is_change(dentry) ? naming__of(NAMING_CHANGE, dentry) : 0;
+}
+
+static __always_inline int naming__change_done(struct dentry *dentry, int ret)
+{
+	return naming__is_change(dentry) ? naming__end(ret, FILE_SLOT_RENAME) : 0;
 }
 
 static __always_inline int naming__renaming(struct renamedata *data)

@@ -168,18 +168,42 @@ pub(crate) const PROBES: &[Probe] = &[
         variants: &[
             variant(Object::Functions, "fexit/do_filp_open", &[part("do_filp_open", Hook::Attached)]),
             variant(Object::File, "tp_btf/io_uring_complete", &[part("io_uring_complete_open", Hook::Tracepoint("io_uring_complete"))]),
+            variant(Object::File, "tp_btf/io_uring_complete", &[part("io_uring_parts_open", Hook::Tracepoint("io_uring_complete"))]),
         ],
     },
     Probe {
         name: "file_ring_bytes",
-        variants: &[variant(Object::File, "tp_btf/io_uring_complete", &[part("io_uring_complete_bytes", Hook::Tracepoint("io_uring_complete"))])],
+        variants: &[
+            variant(Object::File, "tp_btf/io_uring_complete", &[part("io_uring_complete_bytes", Hook::Tracepoint("io_uring_complete"))]),
+            variant(Object::File, "tp_btf/io_uring_complete", &[part("io_uring_parts_bytes", Hook::Tracepoint("io_uring_complete"))]),
+        ],
     },
     Probe {
         name: "file_change",
-        variants: &[naming(
-            "tp_btf/sys_exit: chmod chown utimes setxattr removexattr truncate fallocate; tp_btf/inode_set_ctime_to_ts ctime_xchg_skip ctime_ns_xchg",
-            &[part("sys_exit_change", Hook::Exit(SLOT_CHANGE))],
-        )],
+        variants: &[
+            variant(
+                Object::Functions,
+                "fentry, fexit/notify_change vfs_setxattr vfs_removexattr vfs_set_acl vfs_remove_acl vfs_fallocate",
+                &[
+                    part("notify_change_done", Hook::Return("notify_change")),
+                    part("notify_change", Hook::Entry("notify_change")),
+                    part("vfs_setxattr_done", Hook::Return("vfs_setxattr")),
+                    part("vfs_setxattr", Hook::Entry("vfs_setxattr")),
+                    part("vfs_removexattr_done", Hook::Return("vfs_removexattr")),
+                    part("vfs_removexattr", Hook::Entry("vfs_removexattr")),
+                    optional("vfs_set_acl_done", Hook::Return("vfs_set_acl")),
+                    optional("vfs_set_acl", Hook::Entry("vfs_set_acl")),
+                    optional("vfs_remove_acl_done", Hook::Return("vfs_remove_acl")),
+                    optional("vfs_remove_acl", Hook::Entry("vfs_remove_acl")),
+                    part("vfs_fallocate_done", Hook::Return("vfs_fallocate")),
+                    part("vfs_fallocate", Hook::Entry("vfs_fallocate")),
+                ],
+            ),
+            naming(
+                "tp_btf/sys_exit: chmod chown utimes setxattr removexattr truncate fallocate; tp_btf/inode_set_ctime_to_ts ctime_xchg_skip ctime_ns_xchg",
+                &[part("sys_exit_change", Hook::Exit(SLOT_CHANGE))],
+            ),
+        ],
     },
     Probe {
         name: "file_rename",
@@ -248,6 +272,9 @@ pub(crate) const PROBES: &[Probe] = &[
     Probe { name: "special_socket", variants: &[variant(Object::Endpoint, "tp_btf/sys_exit: socket", &[part("sys_exit_socket", Hook::Exit(SLOT_SOCKET))])] },
     Probe {
         name: "ring_socket",
-        variants: &[variant(Object::Endpoint, "tp_btf/io_uring_complete", &[part("io_uring_complete", Hook::Tracepoint("io_uring_complete"))])],
+        variants: &[
+            variant(Object::Endpoint, "tp_btf/io_uring_complete", &[part("io_uring_complete", Hook::Tracepoint("io_uring_complete"))]),
+            variant(Object::Endpoint, "tp_btf/io_uring_complete", &[part("io_uring_parts", Hook::Tracepoint("io_uring_complete"))]),
+        ],
     },
 ];

@@ -280,8 +280,8 @@ fn every_change_is_told_with_what_it_changed() {
     let body = "os.chmod(p, 0o640)
 os.chown(p, 12, 34)
 os.utime(p, (1, 2))
-os.setxattr(p, 'user.note', b'x')
-os.removexattr(p, 'user.note')
+os.setxattr(p, 'trusted.note', b'x')
+os.removexattr(p, 'trusted.note')
 os.truncate(p, 5000)
 # A change in the same tick of the clock as the one before leaves the change time as it is.
 time.sleep(0.05)

@@ -51,13 +51,18 @@ for each in "$@"; do
   cp "$each" "$root/tests/$number-$(basename "$each" | sed 's/-[0-9a-f]*$//')"
   libraries "$each"
 done
-# A module without hardware, for the test that loads one.
-module=$(find "$kernel" -name 'dummy.ko*' | head -n 1)
-case $module in
-*.xz) xz -dc "$module" >"$root/tests/dummy.ko" ;;
-*.zst) zstd -qdc "$module" >"$root/tests/dummy.ko" ;;
-*.ko) cp "$module" "$root/tests/dummy.ko" ;;
-esac
+# A module without hardware, for the test that loads one; and the file system of layers, where it is no part of the kernel.
+for name in dummy overlay; do
+  module=$(find "$kernel" -name "$name.ko*" | head -n 1)
+  case $module in
+  *.xz) xz -dc "$module" >"$root/tests/$name.ko" ;;
+  *.zst) zstd -qdc "$module" >"$root/tests/$name.ko" ;;
+  *.ko) cp "$module" "$root/tests/$name.ko" ;;
+  esac
+done
+# The compiler's part of a test's work.
+clang -O1 -o "$root/tests/ring-program" "$(dirname "$0")/../../ebpf/tests/ring.c"
+libraries "$root/tests/ring-program"
 
 chmod 755 "$root"
 # From the kernel's first file system, which cannot be left by pivot_root, into one like a host's.
@@ -70,14 +75,15 @@ mount --move . / && exec chroot . /start
 INIT
 cat >"$root/start" <<'INIT'
 #!/bin/sh
-export PATH=/usr/sbin:/usr/bin:/bin HOME=/root PICKET_TEST_PATIENCE_SECONDS=90 PICKET_TEST_MODULE=/tests/dummy.ko
+export PATH=/usr/sbin:/usr/bin:/bin HOME=/root PICKET_TEST_PATIENCE_SECONDS=90 PICKET_TEST_MODULE=/tests/dummy.ko PICKET_TEST_RING=/tests/ring-program
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts; mount -t tmpfs -o mode=1777 shm /dev/shm; mount -t tmpfs -o mode=1777 tmp /tmp
 mount -t cgroup2 cgroup /sys/fs/cgroup; mount -t securityfs security /sys/kernel/security
 ip link set lo up
+python3 -c 'import ctypes, os; ctypes.CDLL(None).syscall(313, os.open("/tests/overlay.ko", os.O_RDONLY), b"", 0)' 2>/dev/null
 echo "GUEST kernel=$(uname -r) lsm=$(cat /sys/kernel/security/lsm)"
-for each in $(ls /tests | grep -v -e '\.ko$' -e '-probes$'); do
+for each in $(ls /tests | grep -v -e '\.ko$' -e '-probes$' -e ring-program); do
   echo "GUEST program=${each#*-}"
   # A program of its own session: a test that loses its way ends with it.
   timeout -k 5 600 /tests/$each --test-threads=1 --show-output 2>&1 | grep -aE '^test |^PROBE |^SKIPPED |panicked|what was waited|^ +(left|right):|test result' | cut -c1-400
