@@ -8,12 +8,12 @@ fuzz_target!(|bytes: &[u8]| {
     let Some(([which, size, properties @ ..], rest)) = bytes.split_first_chunk::<7>() else { return };
     let size = u64::from(*size) << 6;
     let limits = Limits { member_bytes: 1 << 20, held_bytes: 1 << 20, ..Limits::default() };
-    if which % 12 == 11 {
+    if which % 13 == 11 {
         let decoded = four_streams(properties, rest, &mut Budget::new(limits, None));
         assert!(decoded.bytes.len() <= 1 << 20, "more than the cap");
         return;
     }
-    let codec = match which % 12 {
+    let codec = match which % 13 {
         0 => Codec::Deflate,
         1 => Codec::Zlib,
         2 => Codec::Gzip,
@@ -24,7 +24,8 @@ fuzz_target!(|bytes: &[u8]| {
         7 => Codec::LzmaRaw { size, properties: *properties },
         8 => Codec::Lzma2 { dictionary: properties[0] },
         9 => Codec::Zstd,
-        _ => Codec::Lz4,
+        10 => Codec::Lz4,
+        _ => Codec::Lzf,
     };
     let decoded = decode(codec, &rest, &mut Budget::new(limits, None));
     assert!(decoded.bytes.len() <= 1 << 20, "more than the cap");

@@ -1,5 +1,6 @@
 //! Decompression under a cap.
 
+use crate::lzf::LzfReader;
 use crate::{Budget, Cursor, Source};
 use lzma_rust2::filter::{bcj::BcjReader, delta::DeltaReader};
 use std::io::{self, Read};
@@ -46,6 +47,8 @@ pub enum Codec {
     Zstd,
     /// One lz4 frame.
     Lz4,
+    /// LZF without any header, which ends with its input.
+    Lzf,
 }
 
 /// A reversible change that archivers make before they compress, so that similar bytes look alike. It keeps the length.
@@ -178,7 +181,7 @@ fn share(steps: &[Step<'_>]) -> io::Result<u64> {
         together = together.saturating_add(match codec {
             Codec::LzmaRaw { properties: [_, a, b, c, d], .. } => u32::from_le_bytes([a, b, c, d]).into(),
             Codec::Lzma2 { dictionary } => lzma2_dictionary(dictionary)?.into(),
-            Codec::Deflate | Codec::Zlib | Codec::Gzip | Codec::Bzip2 | Codec::Lz4 => 0,
+            Codec::Deflate | Codec::Zlib | Codec::Gzip | Codec::Bzip2 | Codec::Lz4 | Codec::Lzf => 0,
             Codec::Xz | Codec::LzmaAlone | Codec::LzmaZip { .. } | Codec::Zstd => window_max,
         });
     }
@@ -255,6 +258,7 @@ fn open<'c>(codec: Codec, cursor: &'c mut Cursor<'_>, window_max: u64) -> io::Re
             Box::new(decoder)
         }
         Codec::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(cursor)),
+        Codec::Lzf => Box::new(LzfReader::new(cursor)),
     })
 }
 

@@ -21,6 +21,7 @@ mod cursor;
 mod decode;
 mod error;
 mod limits;
+mod lzf;
 mod reader;
 mod source;
 

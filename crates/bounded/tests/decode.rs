@@ -49,6 +49,7 @@ fn encode(codec: Codec, data: &[u8]) -> Vec<u8> {
             }
         }
         Codec::Zstd => zstd::encode_all(data, 1).unwrap(),
+        Codec::Lzf => data.chunks(32).flat_map(|run| [&[u8::try_from(run.len() - 1).unwrap()], run].concat()).collect(),
         Codec::Lz4 => finish(lz4_flex::frame::FrameEncoder::with_frame_info(lz4_frame(), Vec::new()), data, |encoder| encoder.finish().unwrap()),
     }
 }
@@ -123,6 +124,23 @@ fn what_is_held_at_once_is_bounded_and_given_back() {
     assert_eq!((whole.ending, whole.bytes.capacity() <= 5000), (Ending::Complete, true), "room is not doubled beyond the cap");
 }
 
+#[test]
+fn lzf_ends_with_its_input() {
+    // Three letters, a copy of seven that overlaps itself, one of 20 whose length has a byte of its own, and two letters.
+    let stream: &[u8] = &[2, b'a', b'b', b'c', 0xa0, 2, 0xe0, 11, 2, 1, b'y', b'z'];
+    let decoded = decode(Codec::Lzf, &stream, &mut budget(1 << 10));
+    let expected = [b"abc".repeat(10).get(..30).unwrap(), b"yz"].concat();
+    assert_eq!((decoded.bytes, decoded.ending, decoded.consumed), (expected, Ending::Complete, stream.len() as u64));
+    assert_eq!(decode(Codec::Lzf, &stream, &mut budget(10)).ending, Ending::Capped);
+    for (broken, before) in [(&[0x20, 0][..], 0), (&[2, b'a', b'b', b'c', 0x20, 3], 3), (&[4, b'a', b'b'], 2), (&[0, b'a', 0xe0], 1)] {
+        let decoded = decode(Codec::Lzf, &broken, &mut budget(1 << 10));
+        assert!(matches!(decoded.ending, Ending::Broken(_)) && decoded.bytes.len() == before, "{broken:?} {decoded:?}");
+    }
+    // A copy from the farthest place.
+    let far = [[&[31][..], &[7; 32]].concat().repeat(256), vec![0x3f, 0xff]].concat();
+    assert_eq!(decode(Codec::Lzf, &far.as_slice(), &mut budget(1 << 14)).bytes, vec![7; 8192 + 3]);
+}
+
 /// A program with calls and jumps, and what BCJ2 makes of it.
 fn program() -> (Vec<u8>, [Vec<u8>; 4]) {
     let calls = (0..300_u32).flat_map(|number| {
@@ -193,6 +211,11 @@ proptest! {
         stream.truncate(cut);
         stream.append(&mut bytes);
         prop_assert!(decode(codec, &stream.as_slice(), &mut budget(1 << 16)).bytes.len() <= 1 << 16);
+    }
+
+    #[test]
+    fn any_lzf_ends(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        prop_assert!(decode(Codec::Lzf, &bytes.as_slice(), &mut budget(1 << 16)).bytes.len() <= 1 << 16);
     }
 
     #[test]

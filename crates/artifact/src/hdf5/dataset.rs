@@ -2,7 +2,7 @@
 
 use super::parser::{UNDEFINED, sized};
 use crate::tensors::{Chunk, ChunkFilter};
-use picket_bounded::{BoundedError, Reader};
+use picket_bounded::{BoundedError, Codec, Reader};
 
 /// A data set's type, extent and place.
 #[derive(Clone, Debug, Default)]
@@ -264,9 +264,12 @@ fn filters(reader: &mut Reader<'_>) -> Result<Vec<ChunkFilter>, BoundedError> {
         let odd = version == 1 && values % 2 == 1;
         reader.skip(values.saturating_sub(1) * 4 + if odd { 4 } else { 0 })?;
         filters.push(match id {
-            1 => ChunkFilter::Deflate,
+            1 => ChunkFilter::Packed(Codec::Zlib),
             2 => ChunkFilter::Shuffle(first),
             3 => ChunkFilter::Fletcher32,
+            // By the HDF Group's registry of filters: h5py's own, and zstd.
+            32_000 => ChunkFilter::Packed(Codec::Lzf),
+            32_015 => ChunkFilter::Packed(Codec::Zstd),
             other => ChunkFilter::Unread(other),
         });
     }

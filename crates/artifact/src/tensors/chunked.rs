@@ -34,8 +34,8 @@ pub struct Chunk {
 /// A change that a chunk's bytes went through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChunkFilter {
-    /// Deflate with the header of zlib.
-    Deflate,
+    /// A stream of this form.
+    Packed(Codec),
     /// The first bytes of all elements, of so many bytes, then the second ones, and so on.
     Shuffle(u64),
     /// A checksum of four bytes at the end.
@@ -61,7 +61,7 @@ pub(crate) struct ChunkLimits {
     pub(crate) band_bytes: u64,
 }
 
-/// The best that deflate does is 1032 bytes of one.
+/// The best that deflate does is 1032 bytes of one; nobody packs weights so.
 const RATIO_MAX: u64 = 1100;
 /// Tensors that were made and not yet filled.
 const UNWRITTEN_BYTES_MAX: u64 = 1 << 20;
@@ -165,7 +165,7 @@ impl Chunked {
                 ChunkFilter::Unread(id) => return unread(format!("its chunks are packed by the filter {id}, which is not read")),
                 ChunkFilter::Shuffle(element) => unshuffled(&bytes, *element),
                 ChunkFilter::Fletcher32 => checked(bytes)?,
-                ChunkFilter::Deflate => inflated(&bytes, cap, spend)?,
+                ChunkFilter::Packed(codec) => inflated(*codec, &bytes, cap, spend)?,
             };
         }
         if bytes.len() as u64 != nominal {
@@ -222,9 +222,9 @@ fn copy(from: &[u8], at: u64, length: u64, to: &mut [u8], place: u64) {
     }
 }
 
-fn inflated(bytes: &[u8], cap: u64, spend: &mut dyn FnMut(u64) -> bool) -> Result<Vec<u8>, ChunkError> {
+fn inflated(codec: Codec, bytes: &[u8], cap: u64, spend: &mut dyn FnMut(u64) -> bool) -> Result<Vec<u8>, ChunkError> {
     let mut out = Vec::new();
-    let (_, ending) = decode_into(Codec::Zlib, &bytes, cap, &mut |run| {
+    let (_, ending) = decode_into(codec, &bytes, cap, &mut |run| {
         out.extend_from_slice(run);
         spend(run.len() as u64)
     });
@@ -340,7 +340,7 @@ mod tests {
         #[test]
         fn any_chunks_end(shape in prop::collection::vec(prop_oneof![0_u64..20, any::<u64>()], 0..4), chunk in prop::collection::vec(prop_oneof![0_u64..6, any::<u64>()], 0..4), element in prop_oneof![0_u64..9, any::<u64>()], chunks in prop::collection::vec((0_u64..40, 0_u64..300, 0_u64..300, any::<u32>()), 0..12), filters in prop::collection::vec(0_u8..4, 0..4)) {
             let filters = filters.iter().map(|kind| match kind {
-                0 => ChunkFilter::Deflate,
+                0 => ChunkFilter::Packed(Codec::Zlib),
                 1 => ChunkFilter::Shuffle(element),
                 2 => ChunkFilter::Fletcher32,
                 _ => ChunkFilter::Unread(32_000),

@@ -47,6 +47,7 @@ for version in ["earliest", "v110", "latest"]:
         both("growing_second", numbers((3, 40), "<u2"), chunks=(2, 3), maxshape=(5, None), compression="gzip")
         both("free", numbers((7, 9), "<i4"), chunks=(2, 2), maxshape=(None, None))
         both("free_packed", numbers((7, 9), "<i8"), chunks=(3, 4), maxshape=(None, None), **PACKED)
+        both("lzf", numbers((40, 9), "<i4"), chunks=(20, 9), compression="lzf", shuffle=True)
         # A part was never written, and reads as the value it is filled with.
         hole = file.create_dataset("hole", (6, 6), "<i4", chunks=(2, 2), fillvalue=-7)
         hole[4:, 2:5] = 3
