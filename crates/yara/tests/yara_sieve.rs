@@ -10,7 +10,7 @@ use std::{env, fs};
 
 use derive::Texts;
 use picket_artifact::{ScanOptions, scan};
-use picket_yara::{IDENTITY, Limits, NEEDLES, Pack, RuleSet, built_in};
+use picket_yara::{IDENTITY, Limits, NEEDLES, NEEDLES_ANY_CASE, Pack, RuleSet, built_in};
 use yara_x_parser::ast::{AST, Item};
 
 /// What the sources give, as the text of `needles.rs`.
@@ -20,12 +20,13 @@ fn derived() -> String {
         for (rule, of_rule) in derive::of_pack(&pack.text) {
             let of_rule = of_rule.unwrap_or_else(|| panic!("{rule} of {} can match without any text that is rare enough to look for", pack.origin));
             needles.any.extend(of_rule.any);
+            needles.any_case.extend(of_rule.any_case);
             needles.pairs.extend(of_rule.pairs);
         }
     }
     // What holds a shorter one need not be looked for itself.
     let holds = |long: &Vec<u8>, short: &Vec<u8>| long.len() > short.len() && long.windows(short.len()).any(|window| window == short);
-    let any: Texts = needles.any.iter().filter(|long| !needles.any.iter().any(|short| holds(long, short))).cloned().collect();
+    let shortest = |texts: &Texts| texts.iter().filter(|long| !texts.iter().any(|short| holds(long, short))).cloned().collect::<Texts>();
     let list = |texts: &Texts, before: &str| texts.iter().map(|text| format!("{before}b\"{}\",\n", text.escape_ascii())).collect::<String>();
     let pairs: String =
         needles.pairs.iter().map(|(one, other)| format!("    (&[\n{}    ], &[\n{}    ]),\n", list(one, "        "), list(other, "        "))).collect();
@@ -34,13 +35,16 @@ fn derived() -> String {
     format!(
         "//! Written by `PICKET_UPDATE_RULES=1 cargo test --workspace --test yara_sieve` from `rules/yara`. Do not edit.\n\n\
          /// Identity of the packs that the needles are of.\n#[rustfmt::skip]\npub const IDENTITY: [u8; 32] = [\n    {},\n    {},\n];\n\n\
-         /// Whatever a built-in rule matches holds one of these, in upper or lower case, or one of each side of a pair.\n\
+         /// Whatever a built-in rule matches holds one of these, or one of the other lists.\n\
          #[rustfmt::skip]\npub const NEEDLES: &[&[u8]] = &[\n{}];\n\n\
+         /// As [`NEEDLES`], in upper or lower case.\n\
+         #[rustfmt::skip]\npub const NEEDLES_ANY_CASE: &[&[u8]] = &[\n{}];\n\n\
          /// Two lists of needles.\npub type Pair = (&'static [&'static [u8]], &'static [&'static [u8]]);\n\n\
-         /// See [`NEEDLES`].\n#[rustfmt::skip]\npub const PAIRS: &[Pair] = &[\n{pairs}];\n",
+         /// As [`NEEDLES`]: one of each list, in upper or lower case.\n#[rustfmt::skip]\npub const PAIRS: &[Pair] = &[\n{pairs}];\n",
         bytes[..16].join(", "),
         bytes[16..].join(", "),
-        list(&any, "    ")
+        list(&shortest(&needles.any), "    "),
+        list(&shortest(&needles.any_case), "    ")
     )
 }
 
@@ -72,8 +76,10 @@ fn whatever_a_pattern_matches_holds_one_of_its_needles() {
         for pattern in ast.items.iter().filter_map(|item| if let Item::Rule(rule) = item { rule.patterns.as_ref() } else { None }).flatten() {
             let (Some(needles), Some(expression)) = (derive::of_pattern(pattern), derive::parsed(pattern)) else { continue };
             for _ in 0..300 {
-                let text = derive::sample(&expression, &mut choose).to_ascii_lowercase();
-                let held = holds_one(&text, &needles.any) || needles.pairs.iter().any(|(one, other)| holds_one(&text, one) && holds_one(&text, other));
+                let text = derive::sample(&expression, &mut choose);
+                let lower = text.to_ascii_lowercase();
+                let pair = || needles.pairs.iter().any(|(one, other)| holds_one(&lower, one) && holds_one(&lower, other));
+                let held = holds_one(&text, &needles.any) || holds_one(&lower, &needles.any_case) || pair();
                 assert!(held, "{}: {}", pattern.identifier().name, text.escape_ascii());
             }
             tried += 1;
@@ -112,8 +118,8 @@ fn sieved_rules_find_what_rules_over_everything_find() {
     let honest: &[u8] = b"{\"model_type\": \"bert\", \"hidden_size\": 768, \"layers\": [\"encoder.layer.0.attention.self.query.weight\"]}";
     assert!(!sieved.may_match(honest) && all.may_match(honest));
     let mut found = 0;
-    for needle in NEEDLES {
-        assert!(sieved.may_match(&needle.to_ascii_uppercase()), "{}", needle.escape_ascii());
+    for needle in NEEDLES_ANY_CASE.iter().map(|needle| needle.to_ascii_uppercase()).chain(NEEDLES.iter().map(|needle| needle.to_vec())) {
+        assert!(sieved.may_match(&needle), "{}", needle.escape_ascii());
     }
     for text in [
         "import base64\nEXEC = 1\nexec(base64.b64decode('aW1wb3J0IG9z'))\n",

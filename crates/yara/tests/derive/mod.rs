@@ -11,13 +11,16 @@ use yara_x_parser::ast::{Expr, Item, OfItems, Pattern, PatternSet, PatternSetIte
 
 pub(crate) use regexp::{parsed, sample};
 
-/// Texts in lower case, of which one is there.
+/// Texts of which one is there.
 pub(crate) type Texts = BTreeSet<Vec<u8>>;
 
-/// What is there in whatever matches: one of `any`, or one of each side of a pair.
+/// What is there in whatever matches: one of `any`, one of `any_case` in upper or lower case, or one of each side of a pair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Needles {
     pub(crate) any: Texts,
+    /// In lower case.
+    pub(crate) any_case: Texts,
+    /// In lower case, and looked for in any.
     pub(crate) pairs: BTreeSet<(Texts, Texts)>,
 }
 
@@ -98,18 +101,20 @@ pub(crate) fn of_pattern(pattern: &Pattern<'_>) -> Option<Needles> {
     if modifiers.xor().is_some() {
         return None;
     }
+    let any_case = modifiers.nocase().is_some() || matches!(pattern, Pattern::Regexp(regexp) if regexp.regexp.case_insensitive);
     let plain = match pattern {
         Pattern::Text(text) => {
             let bytes = text.text.value.to_vec();
-            let mut texts = Texts::from([bytes.clone()]);
+            let mut texts = Texts::from([if any_case { bytes.to_ascii_lowercase() } else { bytes.clone() }]);
             if modifiers.base64().is_some() || modifiers.base64wide().is_some() {
                 let encoded: Vec<Vec<u8>> = (0..3).map(|before| base64(&bytes, before)).collect();
                 texts.extend(encoded.iter().map(|text| wide(text)));
                 texts.extend(encoded);
             }
-            Needles { any: admissible(texts, BYTES_MIN)?, ..Needles::default() }
+            let texts = admissible(texts, BYTES_MIN)?;
+            if any_case { Needles { any_case: texts, ..Needles::default() } } else { Needles { any: texts, ..Needles::default() } }
         }
-        Pattern::Regexp(_) => regexp::needles(&parsed(pattern)?)?,
+        Pattern::Regexp(_) => regexp::needles(&parsed(pattern)?, any_case)?,
         Pattern::Hex(_) => return None,
     };
     if modifiers.wide().is_none() {
@@ -118,8 +123,8 @@ pub(crate) fn of_pattern(pattern: &Pattern<'_>) -> Option<Needles> {
     if !plain.pairs.is_empty() {
         return None;
     }
-    let spread: Texts = plain.any.iter().map(|text| wide(text)).collect();
-    Some(Needles { any: admissible(plain.any.into_iter().chain(spread).collect(), BYTES_MIN)?, ..Needles::default() })
+    let both = |texts: Texts| admissible(texts.iter().map(|text| wide(text)).chain(texts.clone()).collect(), BYTES_MIN);
+    Some(Needles { any: both(plain.any)?, any_case: both(plain.any_case)?, ..Needles::default() })
 }
 
 fn wide(text: &[u8]) -> Vec<u8> {
@@ -134,17 +139,18 @@ fn base64(bytes: &[u8], before: usize) -> Vec<u8> {
     letters.skip((before * 8).div_ceil(6)).collect()
 }
 
-/// In lower case, cut, and nothing where one is too short to be rare.
+/// Cut, and nothing where one is too short to be rare.
 fn admissible(texts: Texts, bytes_min: usize) -> Option<Texts> {
-    let cut: Texts = texts.iter().map(|text| text.to_ascii_lowercase().into_iter().take(BYTES_MAX).collect()).collect();
+    let cut: Texts = texts.iter().map(|text| text.iter().copied().take(BYTES_MAX).collect()).collect();
     cut.iter().all(|text| text.len() >= bytes_min).then_some(cut)
 }
 
 fn union(sets: impl Iterator<Item = Option<Needles>>) -> Option<Needles> {
     let mut all = Needles::default();
     for set in sets {
-        let Needles { any, pairs } = set?;
+        let Needles { any, any_case, pairs } = set?;
         all.any.extend(any);
+        all.any_case.extend(any_case);
         all.pairs.extend(pairs);
     }
     Some(all)
@@ -155,7 +161,7 @@ fn cheapest(sets: impl Iterator<Item = Needles>) -> Option<Needles> {
 }
 
 fn cost(needles: Option<&Needles>) -> f64 {
-    needles.map_or(f64::INFINITY, |needles| of_texts(&needles.any) + PAIR * needles.pairs.iter().map(|_| 1.0).sum::<f64>())
+    needles.map_or(f64::INFINITY, |needles| of_texts(&needles.any) + of_texts(&needles.any_case) + PAIR * needles.pairs.iter().map(|_| 1.0).sum::<f64>())
 }
 
 /// How often a place of honest content begins one of them, about.
