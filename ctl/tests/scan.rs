@@ -46,6 +46,10 @@ fn exit_codes_say_found_clean_and_not_finished() {
     assert_eq!(scan(&[&small, "--fail-on", "high"], b"").0, 0);
     assert_eq!(scan(&[&evil, "--fail-on", "high"], b"").0, 1);
     assert_eq!(scan(&["-"], EVIL).0, 1);
+    let empty = folder.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    let (code, _, said) = scan(&[empty.to_str().unwrap()], b"");
+    assert!(code == 0 && said.contains("nothing was judged"), "{said}");
 }
 
 #[test]

@@ -82,6 +82,7 @@ fn scan_all(arguments: &Scan, output: &Output) -> Result<u8, CtlError> {
         found: false,
         unread: false,
         paper: Paper { text: Vec::new(), written: Instant::now() },
+        stdin: !stdin.is_empty(),
         failed: None,
     };
     if !stdin.is_empty() {
@@ -194,6 +195,8 @@ struct Seen<'o> {
     found: bool,
     unread: bool,
     paper: Paper,
+    /// One file came from standard input.
+    stdin: bool,
     failed: Option<CtlError>,
 }
 
@@ -248,8 +251,8 @@ impl Seen<'_> {
         }
         if self.output.format == Format::Table && summary.progress.files > 0 {
             self.output.note(&format!(
-                "{} files, {}: {} malicious, {} suspicious, {} not readable, {} clean",
-                summary.progress.files,
+                "{}, {}: {} malicious, {} suspicious, {} not readable, {} clean",
+                counted(summary.progress.files),
                 bytes(summary.progress.bytes),
                 summary.malicious,
                 summary.suspicious,
@@ -261,6 +264,9 @@ impl Seen<'_> {
                 self.output.note(&format!("against the baseline: {same} same, {changed} changed, {added} added, {removed} gone, {unknown} not comparable"));
             }
         }
+        if summary.progress.files_total == 0 && !self.stdin {
+            self.output.note("no files there: nothing was judged");
+        }
         if summary.not_reached > 0 {
             self.output.note(&format!("stopped: {} of {} files were not judged; this result is partial", summary.not_reached, summary.progress.files_total));
         }
@@ -270,6 +276,10 @@ impl Seen<'_> {
             (false, false) => 0,
         })
     }
+}
+
+fn counted(files: u64) -> String {
+    if files == 1 { "1 file".to_owned() } else { format!("{files} files") }
 }
 
 /// On a terminal, and only there.
