@@ -120,7 +120,7 @@ fn structure(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, archive: &
         scan.add(Finding::new(&rules::TRAILING_DATA, &place.member, explanation).at(at(*start)));
         examine(scan, &window, &place.behind(*start));
     }
-    let mut seen: HashMap<String, u64> = HashMap::new();
+    let mut seen: HashMap<String, u64> = HashMap::with_capacity(archive.entries.len());
     for entry in &archive.entries {
         names(scan, place, entry, &mut seen, at(entry.start));
         disagreements(scan, place, entry, archive.without_directory, at(entry.start));
@@ -200,7 +200,7 @@ fn bodies(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, archive: &Arc
     let mut storages: HashSet<String> = HashSet::new();
     let mut order: Vec<&Entry> = archive.entries.iter().collect();
     order.sort_by_key(|entry| !entry.header.name.ends_with(b".pkl"));
-    let mut seen: HashSet<(u64, &[u8])> = HashSet::new();
+    let mut seen: HashSet<(u64, &[u8])> = HashSet::with_capacity(archive.entries.len());
     for entry in order {
         let name = text(&entry.header.name);
         if name.ends_with('/') && entry.header.size == 0 || !seen.insert((entry.start, &entry.header.name)) {
