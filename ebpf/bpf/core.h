@@ -82,7 +82,7 @@ struct dentry {
 struct vfsmount { struct dentry *mnt_root; struct super_block *mnt_sb; };
 struct mount { struct mount *mnt_parent; struct dentry *mnt_mountpoint; struct vfsmount mnt; struct mount *mnt_next_for_sb; };
 struct path { struct vfsmount *mnt; struct dentry *dentry; };
-struct file { fmode_t f_mode; struct inode *f_inode; unsigned int f_flags; struct path f_path; void *private_data; file_ref_t f_ref; };
+struct file { fmode_t f_mode; struct inode *f_inode; struct address_space *f_mapping; unsigned int f_flags; struct path f_path; void *private_data; file_ref_t f_ref; };
 struct file___counted { atomic_long_t f_count; }; /* before 6.13 */
 struct fdtable { unsigned int max_fds; struct file **fd; unsigned long *open_fds; };
 struct files_struct { atomic_t count; struct fdtable *fdt; struct file *fd_array[64]; };
@@ -131,6 +131,7 @@ struct task_struct {
 };
 struct linux_binprm { int argc; const char *fdpath; };
 struct vm_area_struct { struct file *vm_file; };
+struct vm_fault { struct vm_area_struct *vma; };
 struct bpf_prog_aux { u32 id; char name[16]; };
 enum bpf_prog_type { BPF_PROG_TYPE_UNSPEC };
 struct bpf_prog { enum bpf_prog_type type; u8 tag[8]; struct bpf_prog_aux *aux; };

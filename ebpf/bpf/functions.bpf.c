@@ -6,7 +6,8 @@
  * Hooks: fexit/do_filp_open (every open by path, the ring's as well) and fexit/file_open_root (open_by_handle_at): the opened file itself, typed.
  * fentry/locks_remove_file: called once for each description, when its last reference goes. fentry and fexit of vfs_rename, vfs_unlink,
  * vfs_link: the dentries; likewise notify_change (mode, owner, times, size), vfs_setxattr, vfs_removexattr, vfs_set_acl and vfs_remove_acl (6.2 and later),
- * vfs_fallocate, in the calls that ask for such a change alone. fexit/inet_csk_accept: the accepted socket. Rejected: the LSM hooks behind them (need lsm=…,bpf; they
+ * vfs_fallocate, in the calls that ask for such a change alone. filemap_map_pages and filemap_fault: pages of a mapping, where the tracepoints
+ * in them are not there yet (before 6.11). fexit/inet_csk_accept: the accepted socket. Rejected: the LSM hooks behind them (need lsm=…,bpf; they
  * see refused calls too), kprobes (10 times the cost), static functions such as __fput (may be inlined).
  *
  * Kernels: 5.15 and later with BTF and CONFIG_FUNCTION_TRACER; each falls back on its own to the hooks in file.bpf.c and network.bpf.c.
@@ -68,6 +69,25 @@ SEC("fentry/locks_remove_file")
 int BPF_PROG(locks_remove_file, struct file *file)
 {
 	return file__released(file);
+}
+
+#define VM_FAULT_NOPAGE 0x100
+
+static __always_inline struct address_space *faulting(struct vm_fault *fault)
+{
+	return fault->vma->vm_file->f_mapping;
+}
+
+SEC("fexit/filemap_map_pages")
+int BPF_PROG(filemap_map_pages, struct vm_fault *fault, unsigned long first, unsigned long last, int ret)
+{
+	return last < first || !(ret & VM_FAULT_NOPAGE) ? 0 : usage__faulted(faulting(fault), last - first + 1);
+}
+
+SEC("fentry/filemap_fault")
+int BPF_PROG(filemap_fault, struct vm_fault *fault)
+{
+	return usage__faulted(faulting(fault), 1);
 }
 
 SEC("fentry/vfs_rename")

@@ -157,11 +157,18 @@ pub(crate) const PROBES: &[Probe] = &[
     },
     Probe {
         name: "file_pages",
-        variants: &[variant(
-            Object::File,
-            "tp_btf/mm_filemap_map_pages; tp_btf/mm_filemap_fault",
-            &[part("mm_filemap_map_pages", Hook::Tracepoint("mm_filemap_map_pages")), part("mm_filemap_fault", Hook::Tracepoint("mm_filemap_fault"))],
-        )],
+        variants: &[
+            variant(
+                Object::File,
+                "tp_btf/mm_filemap_map_pages; tp_btf/mm_filemap_fault",
+                &[part("mm_filemap_map_pages", Hook::Tracepoint("mm_filemap_map_pages")), part("mm_filemap_fault", Hook::Tracepoint("mm_filemap_fault"))],
+            ),
+            variant(
+                Object::Functions,
+                "fexit/filemap_map_pages; fentry/filemap_fault",
+                &[part("filemap_map_pages", Hook::Return("filemap_map_pages")), part("filemap_fault", Hook::Entry("filemap_fault"))],
+            ),
+        ],
     },
     Probe {
         name: "file_ring_open",
