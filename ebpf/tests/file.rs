@@ -436,7 +436,11 @@ fn a_single_watched_file_matches_by_its_inode_and_its_neighbours_do_not() {
 fn deep_and_long_paths_are_whole_to_the_bound_and_flagged_beyond() {
     let Some(mut rig) = rig("deep_and_long_paths_are_whole_to_the_bound_and_flagged_beyond") else { return };
     let (folder, inside, _) = watched(&mut rig);
-    for (depth, name, whole) in [(45, "d".to_owned(), true), (15, "long".repeat(60), true), (55, "e".to_owned(), true), (90, "f".to_owned(), false)] {
+    // The walk's steps are for crossings of mounts as well, of which a memory file system in a guest has some.
+    let device = |path: &Path| std::os::linux::fs::MetadataExt::st_dev(&std::fs::metadata(path).expect("there"));
+    let mounts = inside.ancestors().zip(inside.ancestors().skip(1)).filter(|(below, above)| device(below) != device(above)).count();
+    let deepest = 58 - 3 * mounts;
+    for (depth, name, whole) in [(45, "d".to_owned(), true), (15, "long".repeat(60), true), (deepest, "e".to_owned(), true), (90, "f".to_owned(), false)] {
         let mut fd: OwnedFd = open(&inside, OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty()).expect("folder");
         let mut path = inside.clone();
         for _ in 0..depth {

@@ -143,7 +143,8 @@ fn the_budget_sheds_the_least_valuable_first_and_recovers() {
     while Instant::now() < end {
         files.make(1).unwrap();
         assert!(Command::new("/bin/true").status().unwrap().success());
-        std::thread::sleep(Duration::from_millis(100));
+        // Each look starts three programs, which are told and cost the agent what no shedding saves.
+        std::thread::sleep(Duration::from_millis(500));
         let (used, level) = (budget(&agent, "cpu_percent"), budget(&agent, "shedding_level"));
         peak = peak.max(used);
         // It stops now and then, to see whether there is room again: what counts is what it uses while it sheds, once that has taken effect.
@@ -156,8 +157,7 @@ fn the_budget_sheds_the_least_valuable_first_and_recovers() {
     let inside = shedding.get(shedding.len() / 2).copied().expect("the flood goes on, and is shed");
     let shown = deployment.ctl.text(&["hosts", "list", "--format", "json"]).unwrap();
     eprintln!("peak {peak:.1} % of a CPU, shedding {inside:.1} %, limit {limit:.1} %");
-    // What is left is the probes' own time, in which a busy machine does other things as well: no bound that holds everywhere.
-    assert!(inside <= limit || inside * 2.0 <= peak, "shedding brings the agent from {peak:.1} % to {limit:.1} %, or half of what it was: {inside:.1} %");
+    assert!(inside <= limit, "shedding keeps the agent inside {limit:.1} %: {inside:.1} %");
     assert!(shown.contains("shedding_level") || shown.contains("sheddingLevel"), "the heartbeat tells it: {shown}");
     stop.store(true, Ordering::Relaxed);
     let opens = load.join().unwrap();
