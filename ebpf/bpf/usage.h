@@ -72,22 +72,31 @@ static __always_inline void use__fill(struct event_file *event, struct use *use)
 	event->methods |= use->methods;
 }
 
-/* Tells what a use has come to. */
-static __always_inline void use__tell(struct use *use, bool alive, bool until_end, u32 slot)
+static __always_inline struct file_scratch *use__record(struct use *use, bool until_end, u32 slot)
 {
 	struct file_scratch *scratch = file__scratch(slot);
 
 	if (!scratch)
-		return;
+		return NULL;
 	header__fill(&scratch->event.header, EVENT_FILE);
 	scratch->event.header.task = use->at.opener;
 	use__fill(&scratch->event, use);
 	scratch->event.until_end = until_end;
-	writer__report(&use->at, scratch, alive, EVENT_FILE_USE, slot);
-	use->told_read = use->bytes_read;
-	use->told_written = use->bytes_written;
-	use->told_methods = use->methods;
+	return scratch;
+}
+
+/* Tells what a use has come to that goes on. */
+static __always_inline void use__tell(struct use *use, u32 slot)
+{
+	struct file_scratch *scratch = use__record(use, false, slot);
+
+	if (!scratch)
+		return;
+	use->told_read = scratch->event.bytes_read;
+	use->told_written = scratch->event.bytes_written;
+	use->told_methods = scratch->event.methods;
 	use->told_ns = bpf_ktime_get_boot_ns();
+	writer__report(&use->at, scratch, true, EVENT_FILE_USE, slot);
 }
 
 static __always_inline bool use__exists(u64 file, u32 tgid)
@@ -103,7 +112,7 @@ static __always_inline void use__ends_with(struct event_file *event, u64 file)
 	struct use_key key = { .file = file, .tgid = event->header.task.pid };
 	struct use *use = bpf_map_lookup_elem(&picket_uses, &key);
 
-	if (!use || !writer__claim(&use->at))
+	if (!use || !writer__claim(&use->at, (struct file *)file, END_ALIVE))
 		return;
 	use__fill(event, use);
 	use__forget(&key);
@@ -155,7 +164,12 @@ static __always_inline struct use *use__of(struct task_struct *task, struct file
 	if (!file)
 		return NULL;
 	use = bpf_map_lookup_elem(&picket_uses, &key);
-	return use ? use : use__begin(task, file, &key);
+	if (use && !MEMORY(use->at.claimed))
+		return use;
+	/* One that is being taken out is of the description that had this address before. */
+	for (u32 round = 0; use && round < TAKEN_WAIT_MAX; round++)
+		use = bpf_map_lookup_elem(&picket_uses, &key);
+	return use__begin(task, file, &key);
 }
 
 /* Bytes went through a descriptor. */
@@ -220,23 +234,29 @@ static __always_inline int usage__faulted(struct address_space *mapping, u64 pag
 	return 0;
 }
 
-/* The end of what a process did through a description, told by the one that saw it first. */
-static __always_inline void use__ended(struct use_key *key, struct use *use, bool alive, u32 slot)
+/* The end of what a process did through a description: taken out of the map before it is told, as an entry of a writer is. */
+static __always_inline void use__ended(struct use_key *key, struct use *use, enum end end, u32 slot)
 {
-	if (!writer__claim(&use->at))
+	struct file_scratch *scratch;
+	struct writer *taken;
+
+	if (!writer__claim(&use->at, (struct file *)key->file, end))
 		return;
-	use__tell(use, alive, true, slot);
+	scratch = use__record(use, true, slot);
+	taken = writer__copy(&use->at, slot);
 	use__forget(key);
+	if (scratch && taken)
+		writer__report(taken, scratch, end == END_ALIVE, EVENT_FILE_USE, slot);
 }
 
 /* A process is through with a description, whether or not others hold it. */
-static __always_inline void use__over(u64 file, u32 tgid, bool alive, u32 slot)
+static __always_inline void use__over(u64 file, u32 tgid, enum end end, u32 slot)
 {
 	struct use_key key = { .file = file, .tgid = tgid };
 	struct use *use = bpf_map_lookup_elem(&picket_uses, &key);
 
 	if (use)
-		use__ended(&key, use, alive, slot);
+		use__ended(&key, use, end, slot);
 }
 
 /* A description that cannot write lost one of its descriptors in this process. */
@@ -246,7 +266,7 @@ static __always_inline void use__left(struct task_struct *task, u64 file)
 	struct use *use = bpf_map_lookup_elem(&picket_uses, &key);
 
 	if (use && !writer__lives(&use->at, (struct file *)file))
-		use__ended(&key, use, false, FILE_SLOT_USE);
+		use__ended(&key, use, END_RELEASED, FILE_SLOT_USE);
 }
 
 /* One use, looked at by the loader's sweep: its end, or what it has come to meanwhile. The end of a description that could write is told by
@@ -262,12 +282,12 @@ static __always_inline int use__sweep(struct use_key *at)
 	if (!writer__lives(&use->at, (struct file *)key.file)) {
 		writer = bpf_map_lookup_elem(&picket_writers, &key.file);
 		if (!writer || writer->inode != use->at.inode)
-			use__ended(&key, use, false, FILE_SLOT_SWEEP);
+			use__ended(&key, use, END_RELEASED, FILE_SLOT_SWEEP);
 		return 0;
 	}
 	if (use->bytes_read == use->told_read && use->bytes_written == use->told_written && use->methods == use->told_methods)
 		return 0;
 	if (bpf_ktime_get_boot_ns() - use->told_ns >= USE_TOLD_EVERY_NS)
-		use__tell(use, true, false, FILE_SLOT_SWEEP);
+		use__tell(use, FILE_SLOT_SWEEP);
 	return 0;
 }

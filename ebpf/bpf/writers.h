@@ -12,7 +12,9 @@
  * process that opened the file, without open flags that changed since. Where the process that closes moved no byte and the one that opened did,
  * the report is in the name of that one. An address used again for a new description ends the old one.
  *
- * One end is one report, and its bytes are in it: whoever reports claims the entry first, and what a process did through a description that
+ * One end is one report, and its bytes are in it: whoever reports claims the entry first, copies it and deletes it before the report, since the
+ * address may serve a new watched description by the time that is written. An open that meets an entry between claim and deletion waits a
+ * little; where it still stands then, the end of the new one cannot be told (counted as a full map). What a process did through a description that
  * could write is not told as a use of its own while the entry of that description stands (usage.h).
  *
  * Cannot see: descriptions opened before the sensor, and those whose entry found the map full (counted).
@@ -44,6 +46,15 @@ struct {
 } picket_writers SEC(".maps");
 
 #define DESCRIPTORS_MAX 256
+#define TAKEN_WAIT_MAX 128
+
+/* Copies of entries that were taken out of a map to be reported, by file slot. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, FILE_SLOTS);
+	__type(key, u32);
+	__type(value, struct writer);
+} taken_writers SEC(".maps");
 
 /* References to a description; 0 once it is released. Counted from zero with a sign for "dead" since 6.13. */
 static __always_inline s64 file__references(struct file *file)
@@ -64,18 +75,43 @@ static __always_inline bool writer__lives(struct writer *writer, struct file *fi
 	return file__references(file) > 0 && file__view(&view, file) == 0 && view.inode == writer->inode && ((view.mode ^ writer->mode) & (FMODE_READ | FMODE_WRITE)) == 0;
 }
 
-/* True for the one that may report the end: a call that closes and the sweep may both see it. */
-static __always_inline bool writer__claim(struct writer *writer)
+/* What the one that reports an end knows of the description. */
+enum end {
+	END_ALIVE,    /* it stands: this is called right before its release */
+	END_RELEASED, /* it was looked at, and is gone */
+	END_REUSED,   /* another one was opened at its address */
+};
+
+/* True for the one that may report the end: a call that closes and the sweep may both see it. The memory of an entry that was seen released
+ * may serve another one since: it is looked at once more. */
+static __always_inline bool writer__claim(struct writer *writer, struct file *file, enum end end)
 {
-	return __sync_val_compare_and_swap(&writer->claimed, 0, 1) == 0;
+	if (__sync_val_compare_and_swap(&writer->claimed, 0, 1))
+		return false;
+	if (end != END_RELEASED || !writer__lives(writer, file))
+		return true;
+	MEMORY(writer->claimed) = 0;
+	return false;
 }
 
-static __always_inline void writer__forget(u64 key)
+static __always_inline struct writer *writer__copy(struct writer *writer, u32 slot)
 {
+	struct writer *copy = bpf_map_lookup_elem(&taken_writers, &slot);
+
+	if (copy)
+		*copy = *writer;
+	return copy;
+}
+
+/* Takes a claimed entry out of the map. */
+static __always_inline struct writer *writer__take(u64 key, struct writer *writer, u32 slot)
+{
+	struct writer *taken = writer__copy(writer, slot);
 	struct watch_state *state = watch__state();
 
 	if (bpf_map_delete_elem(&picket_writers, &key) == 0 && state)
 		__sync_fetch_and_add(&state->writers, -1);
+	return taken;
 }
 
 /* The name that a released description had, or another one of the same file (one without a name was linked into place since). */
@@ -133,48 +169,56 @@ static __always_inline void writer__report(struct writer *writer, struct file_sc
 #include "quick.h"
 #include "usage.h"
 
-/* The end of a description that was open for writing, claimed, with what the process in the header did through it. */
-static __always_inline void writer__ended(u64 key, struct writer *writer, struct file_scratch *scratch, bool alive, u32 slot)
+/* The end of a description that was open for writing, with what the process in the header did through it. */
+static __always_inline void writer__ended(u64 key, struct writer *writer, struct file_scratch *scratch, enum end end, u32 slot)
 {
+	struct writer *taken;
+
+	if (!writer__claim(writer, (struct file *)key, end))
+		return;
+	/* First: a use without a writer is told on its own. */
 	use__ends_with(&scratch->event, key);
 	scratch->event.until_end = 1;
-	writer__report(writer, scratch, alive, EVENT_FILE_CLOSE_WRITE, slot);
-	writer__forget(key);
+	taken = writer__take(key, writer, slot);
+	if (taken)
+		writer__report(taken, scratch, end == END_ALIVE, EVENT_FILE_CLOSE_WRITE, slot);
 }
 
 /* The end of a description that nobody was seen ending: in the name of its opener. */
-static __always_inline void writer__ended_unseen(u64 key, struct writer *writer, bool alive, u32 slot)
+static __always_inline void writer__ended_unseen(u64 key, struct writer *writer, enum end end, u32 slot)
 {
 	struct file_scratch *scratch = file__scratch(slot);
 
-	if (!scratch || !writer__claim(writer))
+	if (!scratch)
 		return;
 	header__fill(&scratch->event.header, EVENT_FILE);
 	scratch->event.header.task = writer->opener;
-	writer__ended(key, writer, scratch, alive, slot);
+	writer__ended(key, writer, scratch, end, slot);
 }
 
 /* The end of a description by the current task. */
-static __always_inline void writer__ended_by(u64 key, struct writer *writer, struct task_struct *task, bool alive, u32 slot)
+static __always_inline void writer__ended_by(u64 key, struct writer *writer, struct task_struct *task, enum end end, u32 slot)
 {
 	struct file_scratch *scratch = file__scratch(slot);
 
-	if (!scratch || !writer__claim(writer))
+	if (!scratch)
 		return;
 	header__begin(&scratch->event.header, EVENT_FILE, task);
 	if (!use__exists(key, task->tgid) && use__exists(key, writer->opener.pid))
 		scratch->event.header.task = writer->opener;
-	writer__ended(key, writer, scratch, alive, slot);
+	writer__ended(key, writer, scratch, end, slot);
 }
 
-/* A watched file was opened at this address: what stood there before is over. */
+/* A watched file was opened at this address: what stood there before is over. Somebody else may be about to take it out. */
 static __noinline void description__begins(u64 key, u32 tgid, u32 slot)
 {
 	struct writer *writer = bpf_map_lookup_elem(&picket_writers, &key);
 
 	if (writer)
-		writer__ended_unseen(key, writer, false, slot);
-	use__over(key, tgid, false, slot);
+		writer__ended_unseen(key, writer, END_REUSED, slot);
+	for (u32 round = 0; writer && round < TAKEN_WAIT_MAX; round++)
+		writer = bpf_map_lookup_elem(&picket_writers, &key);
+	use__over(key, tgid, END_REUSED, slot);
 }
 
 /* A frame of its own: the verifiers before 6.13 count 512 bytes of stack for a program and what it calls, and the caller calls the judge as well. */
@@ -194,7 +238,7 @@ static __noinline void writer__opened(struct file *file, struct file_view *view,
 	};
 
 	writer.opener = *opener;
-	if (bpf_map_update_elem(&picket_writers, &key, &writer, BPF_ANY)) {
+	if (bpf_map_update_elem(&picket_writers, &key, &writer, BPF_NOEXIST)) {
 		counter__add(COUNTER_MAP_FULL + CLASS_FILE);
 		return;
 	}
@@ -237,7 +281,7 @@ static __always_inline void description__left(struct task_struct *task, u64 key)
 	if (!writer)
 		use__left(task, key);
 	else if (!writer__lives(writer, (struct file *)key)) /* else others hold it: the last one, or the sweep, reports */
-		writer__ended_by(key, writer, task, false, FILE_SLOT_CLOSE);
+		writer__ended_by(key, writer, task, END_RELEASED, FILE_SLOT_CLOSE);
 }
 
 /* close(2) is over. Another thread may have opened a file with the same descriptor since: then that one is remembered already. */
@@ -291,12 +335,12 @@ static long writer__table_entry(u64 fd, struct table_walk *walk)
 	if (writer && writer__lives(writer, file)) {
 		writer->references++;
 		if (file__references(file) == writer->references)
-			writer__ended_by(key, writer, task, true, FILE_SLOT_TASK);
+			writer__ended_by(key, writer, task, END_ALIVE, FILE_SLOT_TASK);
 		else
 			walk->needed = true;
 		return 0;
 	}
-	use__over(key, task->tgid, true, FILE_SLOT_USE);
+	use__over(key, task->tgid, END_ALIVE, FILE_SLOT_USE);
 	return 0;
 }
 
@@ -325,7 +369,7 @@ static __always_inline int writer__sweep(u64 key)
 	struct writer *writer = bpf_map_lookup_elem(&picket_writers, &key);
 
 	if (writer && !writer__lives(writer, (struct file *)key))
-		writer__ended_unseen(key, writer, false, FILE_SLOT_SWEEP);
+		writer__ended_unseen(key, writer, END_RELEASED, FILE_SLOT_SWEEP);
 	return 0;
 }
 
@@ -341,9 +385,9 @@ static __always_inline int file__released(struct file *file)
 	task = bpf_get_current_task_btf();
 	writer = bpf_map_lookup_elem(&picket_writers, &key);
 	if (writer && (task->flags & PF_KTHREAD)) /* put off to a worker: its opener is who is known */
-		writer__ended_unseen(key, writer, true, FILE_SLOT_CLOSE);
+		writer__ended_unseen(key, writer, END_ALIVE, FILE_SLOT_CLOSE);
 	else if (writer)
-		writer__ended_by(key, writer, task, true, FILE_SLOT_CLOSE);
-	use__over(key, task->tgid, true, FILE_SLOT_USE);
+		writer__ended_by(key, writer, task, END_ALIVE, FILE_SLOT_CLOSE);
+	use__over(key, task->tgid, END_ALIVE, FILE_SLOT_USE);
 	return 0;
 }

@@ -133,9 +133,14 @@ fn one_end_is_one_report_with_all_bytes_whoever_saw_it() {
         drain(&mut sensor);
         std::thread::sleep(Duration::from_millis(5));
     }
+    let counters = sensor.counters().expect("counters");
     let (whole, others): (Vec<_>, Vec<_>) = ends.into_iter().partition(|end| *end == (FileOp::CloseWrite, 1));
-    assert_eq!((whole.len(), others), (WRITERS * FILES, vec![]));
-    assert_eq!(sensor.counters().expect("counters").dropped.iter().sum::<u64>(), 0);
+    // A processor that is held up between the claim of an entry and its deletion costs the end of the next description: counted, and its
+    // bytes are told as a use.
+    let counted = usize::try_from(counters.map_full.iter().sum::<u64>()).expect("fits");
+    assert_eq!((whole.len() + counted, others), (WRITERS * FILES, vec![(FileOp::Use, 1); counted]));
+    assert!(counted <= FILES / 1_000, "{counted} of {FILES} is more than a rare accident");
+    assert_eq!(counters.dropped.iter().sum::<u64>(), 0);
 }
 
 #[test]
