@@ -23,8 +23,9 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    pub(crate) fn new() -> Self {
-        Self { at: Instant::now(), ticks: own_ticks(), run_time_ns: 0 }
+    /// From now on; `run_time_ns` is what the probes have used so far, where the kernel tells it.
+    pub(crate) fn new(run_time_ns: Option<u64>) -> Self {
+        Self { at: Instant::now(), ticks: own_ticks(), run_time_ns: run_time_ns.unwrap_or(0) }
     }
 
     /// Since the last call.
@@ -154,7 +155,7 @@ mod tests {
 
     #[test]
     fn this_process_is_measured() {
-        let mut meter = Meter::new();
+        let mut meter = Meter::new(None);
         let begin = Instant::now();
         let mut sum = 0_u64;
         while begin.elapsed().as_millis() < 200 {

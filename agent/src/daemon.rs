@@ -200,8 +200,9 @@ async fn serve(agent: Agent) -> anyhow::Result<()> {
     let (mut term, mut int, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
     let mut supervisor = Supervisor::new();
     supervisor.ready();
-    let mut watch = Watch::new();
-    let mut second = tokio::time::interval(Duration::from_secs(1));
+    let mut watch = Watch::new(state);
+    let every = Duration::from_secs(1);
+    let mut second = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
     let broken = loop {
         tokio::select! {
             _ = term.recv() => break None,
@@ -264,18 +265,22 @@ async fn send_rest(state: &AgentState) {
 struct Watch {
     meter: Meter,
     budget: Budget,
+    /// Percent of one CPU; none at the start and after a change of what is shed: what was used before says nothing of what is used from then on.
+    smoothed: Option<f64>,
     over_memory: bool,
 }
 
 impl Watch {
-    fn new() -> Self {
-        Self { meter: Meter::new(), budget: Budget::default(), over_memory: false }
+    fn new(state: &AgentState) -> Self {
+        Self { meter: Meter::new(state.snapshot.load().run_time_ns), budget: Budget::default(), smoothed: None, over_memory: false }
     }
 
     fn second(&mut self, state: &AgentState) {
-        let (before, now) = (**state.usage.load(), self.meter.measure(state.snapshot.load().run_time_ns));
+        let now = self.meter.measure(state.snapshot.load().run_time_ns);
         // Smoothed over about ten seconds: a heartbeat tells the last interval, not the last moment.
-        let usage = Usage { cpu_percent: before.cpu_percent.mul_add(0.9, now.cpu_percent * 0.1), rss_bytes: now.rss_bytes };
+        let cpu_percent = self.smoothed.map_or(now.cpu_percent, |before| before.mul_add(0.9, now.cpu_percent * 0.1));
+        self.smoothed = Some(cpu_percent);
+        let usage = Usage { cpu_percent, rss_bytes: now.rss_bytes };
         state.usage.store(Arc::new(usage));
         let limits = &state.config.load().budget;
         let level = state.shedding.level();
@@ -285,6 +290,7 @@ impl Watch {
         if new != level {
             tracing::warn!(cpu_percent = usage.cpu_percent, rss_bytes = usage.rss_bytes, from = level, to = new, "the budget changes what is shed");
             state.shedding.set(new);
+            self.smoothed = None;
         }
         if over && !self.over_memory {
             tracing::warn!(rss_bytes = usage.rss_bytes, memory_bytes_max = limits.memory_bytes_max, "the agent uses more memory than its budget");
