@@ -80,7 +80,11 @@ pub fn balance(ctl: &Ctl, files: &NumberedFiles, suffix: &str) -> Result<Account
         let at_us = files.made_at(number).context("a number that was made")?.div_euclid(1_000);
         // A file lives for well under 100 ms; its activities may fall on either side of a span's edge.
         let owned = losses.iter().any(|loss| loss.since_us - 100_000 <= at_us && at_us <= loss.until_us + 100_000);
-        ensure!(owned, "number {number}, made at {at_us} us, is missing and no loss event spans it; of it: {}; losses: {losses:?}", kinds_of(ctl, suffix, number)?);
+        ensure!(
+            owned,
+            "number {number}, made at {at_us} us, is missing and no loss event spans it; of it: {}; losses: {losses:?}",
+            kinds_of(ctl, suffix, number)?
+        );
     }
     Ok(account)
 }
