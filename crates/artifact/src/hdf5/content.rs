@@ -1,7 +1,8 @@
 //! Data sets that hold something else than numbers: texts, pickles and files that a program stores as elements. Numbers are not read.
 
 use super::attribute::trimmed;
-use super::dataset::{Content, Dataset, Layout};
+use super::dataset::{Dataset, Layout};
+use super::datatype::{Content, Field};
 use super::heap::Heaps;
 use super::parser::{UNDEFINED, sized};
 use super::tensors::chunked;
@@ -27,15 +28,25 @@ const LIMITS: ChunkLimits = ChunkLimits { chunk_bytes: 16 << 20, band_bytes: 16 
 
 /// Judges what the data sets of a file hold.
 pub(super) fn examine_contents(scan: &mut Scan<'_>, source: &dyn Source, place: &Place, datasets: Vec<Dataset>, heaps: &mut Heaps) {
-    for dataset in datasets {
-        if dataset.content == Content::Numbers {
+    for mut dataset in datasets {
+        let content = std::mem::take(&mut dataset.content);
+        if content == Content::Numbers {
             continue;
         }
-        let content = dataset.content;
         let size = dataset.dtype.as_ref().and_then(|(_, size)| usize::try_from(*size).ok()).filter(|size| *size > 0).unwrap_or(usize::MAX);
-        let mut elements = Elements { scan, source, place: place.inside(dataset.path.trim_start_matches('/')), heaps, text: Vec::new(), files: 0, full: false };
-        match elements.read(dataset) {
-            Ok(Some(bytes)) => elements.each(content, size, &bytes),
+        let mut elements = Elements {
+            scan,
+            source,
+            place: place.inside(dataset.path.trim_start_matches('/')),
+            heaps,
+            text: Vec::new(),
+            files: 0,
+            left: CONTENT_BYTES_MAX,
+            broken: false,
+            full: false,
+        };
+        match elements.read(&content, dataset) {
+            Ok(Some(bytes)) => elements.each(&content, size, &bytes),
             Ok(None) => {}
             Err(Unread { why, broken }) => elements.unread(&why, broken),
         }
@@ -78,17 +89,24 @@ struct Elements<'e, 'o> {
     /// Elements that are no files of their own, a line each.
     text: Vec<u8>,
     files: u32,
+    /// Bytes that may still be read from heaps.
+    left: u64,
+    /// Some of it could not be read, which was said.
+    broken: bool,
     /// Not all of it was looked at, which was said.
     full: bool,
 }
 
 impl Elements<'_, '_> {
     /// The first bytes of all elements; nothing where none is in this file, or where they were judged in place.
-    fn read(&mut self, dataset: Dataset) -> Result<Option<Vec<u8>>, Unread> {
+    fn read(&mut self, content: &Content, dataset: Dataset) -> Result<Option<Vec<u8>>, Unread> {
         let (Some(shape), Some((_, size))) = (&dataset.shape, &dataset.dtype) else { return Ok(None) };
         // Single bytes in several dimensions are pictures.
-        if dataset.content == Content::Bytes && shape.len() > 1 {
+        if *content == Content::Bytes && shape.len() > 1 {
             return Ok(None);
+        }
+        if let Content::Unread(why) = content {
+            return Err(Unread { why: (*why).to_owned(), broken: false });
         }
         let length = shape.iter().fold(*size, |product, length| product.saturating_mul(*length));
         match &dataset.layout {
@@ -96,7 +114,7 @@ impl Elements<'_, '_> {
             Some(Layout::Contiguous(Some(at))) => {
                 let start = self.heaps.base.saturating_add(*at);
                 let window = Window::new(self.source, start, length);
-                if dataset.content == Content::Bytes {
+                if *content == Content::Bytes {
                     self.run(&window);
                     return Ok(None);
                 }
@@ -135,7 +153,11 @@ impl Elements<'_, '_> {
         }
     }
 
+    /// Said once: what is wrong with one element is wrong with many.
     fn unread(&mut self, why: &str, broken: bool) {
+        if std::mem::replace(&mut self.broken, true) {
+            return;
+        }
         self.scan.incomplete(&self.place, &format!("the data set was not read: {why}"));
         if broken {
             let explanation = format!("The data set {} contradicts the file: {why}.", self.place.member);
@@ -143,9 +165,9 @@ impl Elements<'_, '_> {
         }
     }
 
-    fn each(&mut self, content: Content, size: usize, bytes: &[u8]) {
+    fn each(&mut self, content: &Content, size: usize, bytes: &[u8]) {
         match content {
-            Content::Numbers => {}
+            Content::Numbers | Content::Unread(_) => {}
             Content::Bytes => self.run(&MemorySource::new(bytes)),
             Content::Text => {
                 for element in bytes.chunks(size) {
@@ -157,33 +179,42 @@ impl Elements<'_, '_> {
                     self.element(element);
                 }
             }
-            Content::Sequences => {
-                if let Err(error) = self.sequences(bytes) {
+            Content::Sequences(unit) => {
+                if let Err(error) = self.sequences(bytes, *unit) {
                     let Unread { why, broken } = error.into();
                     self.unread(&why, broken);
+                }
+            }
+            Content::Record(fields) => {
+                for record in bytes.chunks(size) {
+                    for Field { at, size, content } in fields {
+                        let (Ok(at), Ok(size)) = (usize::try_from(*at), usize::try_from(*size)) else { continue };
+                        if let Some(part) = record.get(at..).and_then(|rest| rest.get(..size)).filter(|part| !part.is_empty()) {
+                            self.each(content, size, part);
+                        }
+                    }
                 }
             }
         }
     }
 
     /// Texts and runs of bytes that stand in heaps.
-    fn sequences(&mut self, bytes: &[u8]) -> Result<(), BoundedError> {
+    fn sequences(&mut self, bytes: &[u8], unit: u32) -> Result<(), BoundedError> {
         let mut reader = Reader::new(bytes);
-        let mut left = CONTENT_BYTES_MAX;
         while !reader.is_empty() {
-            let length = reader.u32_le()?;
+            if self.left == 0 {
+                self.cut();
+                break;
+            }
+            let length = u64::from(reader.u32_le()?) * u64::from(unit);
             let (heap, index) = (sized(&mut reader, self.heaps.address)?, reader.u32_le()?);
             // An element that was never written refers to nothing.
             if length == 0 || heap == 0 || heap == UNDEFINED {
                 continue;
             }
-            let element = self.heaps.object(self.source, &mut self.scan.budget, heap, index, length.into(), CONTENT_BYTES_MAX)?;
+            let element = self.heaps.object(self.source, &mut self.scan.budget, heap, index, length, CONTENT_BYTES_MAX)?;
             self.element(&element);
-            left = left.saturating_sub(element.len() as u64);
-            if left == 0 {
-                self.cut();
-                break;
-            }
+            self.left = self.left.saturating_sub(element.len() as u64);
         }
         Ok(())
     }

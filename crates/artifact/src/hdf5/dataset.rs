@@ -1,5 +1,6 @@
 //! What the messages of one object say about a data set (File Format Specification 3.0, IV.A.2.b, d, e, f, i and l).
 
+use super::datatype::{Content, Datatype, datatype};
 use super::parser::{UNDEFINED, sized};
 use crate::tensors::{Chunk, ChunkFilter};
 use picket_bounded::{BoundedError, Codec, Reader};
@@ -21,21 +22,6 @@ pub(super) struct Dataset {
     pub(super) chunks: Vec<Chunk>,
     /// Why the chunks are not known.
     pub(super) unlisted: Option<String>,
-}
-
-/// What elements can hold beside numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Content {
-    #[default]
-    Numbers,
-    /// Single bytes, which make a text or a file together.
-    Bytes,
-    /// A text each.
-    Text,
-    /// Bytes that no type is told of, a run each.
-    Opaque,
-    /// Texts or runs of bytes of any length, in a heap.
-    Sequences,
 }
 
 /// How its elements are kept.
@@ -92,7 +78,10 @@ pub(super) fn message(dataset: &mut Dataset, kind: u16, body: &[u8], address: u8
             dataset.shape = Some(if empty { vec![0] } else { dimensions()? });
             dataset.shape_max = if flags & 1 != 0 { dimensions()? } else { dataset.shape.clone().unwrap_or_default() };
         }
-        0x03 => datatype(dataset, &mut reader)?,
+        0x03 => {
+            let Datatype { name, size, content } = datatype(&mut reader)?;
+            (dataset.dtype, dataset.content) = (Some((name, size.into())), content);
+        }
         // The older form is the newer one's value alone.
         0x04 => {
             let size = reader.u32_le()?;
@@ -103,35 +92,6 @@ pub(super) fn message(dataset: &mut Dataset, kind: u16, body: &[u8], address: u8
         0x0b => dataset.filters = filters(&mut reader)?,
         _ => {}
     }
-    Ok(())
-}
-
-fn datatype(dataset: &mut Dataset, reader: &mut Reader<'_>) -> Result<(), BoundedError> {
-    let (class, bits) = (reader.u8()? & 15, reader.u8()?);
-    reader.skip(2)?;
-    let size = u64::from(reader.u32_le()?);
-    let name = match class {
-        0 if bits & 8 != 0 => format!("i{}", size.saturating_mul(8)),
-        0 => format!("u{}", size.saturating_mul(8)),
-        1 => format!("f{}", size.saturating_mul(8)),
-        3 => format!("text[{size}]"),
-        other => format!("class {other} of {size} bytes"),
-    };
-    dataset.content = match class {
-        0 if size == 1 => Content::Bytes,
-        3 => Content::Text,
-        5 => Content::Opaque,
-        9 if bits & 15 == 1 => Content::Sequences,
-        // A sequence, whose elements' type follows: single bytes, letters, or bytes of no type.
-        9 => {
-            let base = reader.u8()? & 15;
-            reader.skip(3)?;
-            let single = reader.u32_le()? == 1;
-            if matches!(base, 0 | 3 | 5) && single { Content::Sequences } else { Content::Numbers }
-        }
-        _ => Content::Numbers,
-    };
-    dataset.dtype = Some((name, size));
     Ok(())
 }
 

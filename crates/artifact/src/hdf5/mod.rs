@@ -5,6 +5,7 @@ mod attribute;
 mod chunks;
 mod content;
 mod dataset;
+mod datatype;
 mod dense;
 mod extents;
 mod heap;

@@ -47,6 +47,7 @@ impl Parser<'_, '_> {
 
     fn after_spaces(&mut self) -> Read<u8> {
         loop {
+            self.spend()?;
             let byte = self.cursor.u8()?;
             if !is_space(byte) {
                 return Ok(byte);

@@ -14,6 +14,7 @@ def model(layer):
 
 
 DENSE = model({"class_name": "Dense", "config": {"units": 2}})
+SECRET = "-----BEGIN " + "PRIVATE KEY-----\n" + "QUJDREVG" * 8
 LAMBDA = model({"class_name": "Lambda", "config": {"function": ["4wE=", None, None]}})
 
 for version in ["earliest", "latest"]:
@@ -64,7 +65,7 @@ for version in ["earliest", "latest"]:
             file.create_dataset("texts", data=["name", LAMBDA], dtype=h5py.string_dtype(), **loose)
             rows = file.create_dataset("rows", (2,), dtype=h5py.vlen_dtype(np.dtype("u1")), **loose)
             rows[1] = np.frombuffer(PICKLE, "u1")
-            file.create_dataset("secret", data=["nothing", "-----BEGIN " + "PRIVATE KEY-----\n" + "QUJDREVG" * 8], dtype=h5py.string_dtype(), **loose)
+            file.create_dataset("secret", data=["nothing", SECRET], dtype=h5py.string_dtype(), **loose)
             # PyTables gives every node a title, which is empty as a rule.
             file.attrs["TITLE"] = h5py.Empty("S1")
             file.create_dataset("nothing", data=h5py.Empty("u1"))
@@ -79,6 +80,34 @@ for version in ["earliest", "latest"]:
         file.create_dataset("named", (2,), dtype=file["word"])[...] = b"word"
         file.create_dataset("unwritten", (10,), dtype=h5py.string_dtype(), chunks=(5,))
         file.create_dataset("mask", data=np.array([True, False]))
+
+# Records: what stands in their fields, in records within them and in arrays, beside numbers. Each finding has a field of its own.
+for version in ["earliest", "latest"]:
+    inner = np.dtype([("x", "<f8"), ("text", h5py.string_dtype())])
+    fields = [("id", "<i4"), ("note", "S300"), ("blob", f"V{len(PICKLE)}"), ("flag", "u1"), ("inner", inner), ("pair", "S96", (2,)), ("raw", "u1", (len(PICKLE),))]
+    options = dict(chunks=(2,), compression="gzip") if version == "latest" else {}
+    with h5py.File(f"records_{version}.h5", "w", libver=version) as file:
+        for name in ["note", "blob", "text", "pair", "raw"]:
+            rows = np.zeros(3, np.dtype(fields))
+            rows["inner"]["text"] = ["a", "b", "c"]
+            row = rows[2:]
+            if name == "note":
+                row["note"] = LAMBDA.encode()
+            elif name == "blob":
+                row["blob"] = np.void(PICKLE)
+            elif name == "text":
+                row["inner"]["text"] = [LAMBDA]
+            elif name == "pair":
+                row["pair"] = [[b"nothing", SECRET.encode()]]
+            else:
+                row["raw"] = np.frombuffer(PICKLE, "u1")
+            file.create_dataset(name, data=rows, **options)
+        # Arrays of bytes and texts as elements, without a record.
+        file.create_dataset("array", (2,), np.dtype(("u1", (len(PICKLE),))), **options)[1] = np.frombuffer(PICKLE, "u1")
+        file.create_dataset("numbers", data=np.zeros(4, [("a", "<i8"), ("b", "<f4", (3,)), ("c", "u1")]), **options)
+        file.create_dataset("colors", data=np.zeros(4, h5py.enum_dtype({"red": 1, "green": 2}, "u1")), **options)
+        sequences = file.create_dataset("words", (2,), h5py.vlen_dtype(np.dtype("S8")))
+        sequences[0] = np.frombuffer(SECRET.ljust(96).encode(), "S8")
 
 # Put together from this file, from one beside it and from one elsewhere.
 for version in ["v110", "latest"]:
