@@ -33,7 +33,8 @@ struct Waiting {
 /// See the module. Pure: time is an argument.
 #[derive(Default)]
 pub(crate) struct Pending {
-    waiting: HashMap<String, Waiting>,
+    /// Boxed: a table keeps the room that it once had, and has twice as much while it grows.
+    waiting: HashMap<String, Box<Waiting>>,
 }
 
 impl Pending {
@@ -51,7 +52,7 @@ impl Pending {
         if self.waiting.len() >= PENDING_MAX {
             return false;
         }
-        self.waiting.insert(touched.path.clone(), Waiting { touched, first: now, last: now });
+        self.waiting.insert(touched.path.clone(), Box::new(Waiting { touched, first: now, last: now }));
         true
     }
 
