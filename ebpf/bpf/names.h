@@ -181,7 +181,7 @@ static __always_inline int naming__changed(struct inode *inode)
 	}
 	node = inode->i_dentry.first;
 	for (i = 0; i < (call == NAMING_CHANGE ? 1 : CANDIDATES_MAX - 1) && node; i++) {
-		naming__pass(naming, inode, (void *)node - bpf_core_field_offset(struct dentry, d_u.d_alias));
+		naming__pass(naming, inode, dentry__of_alias(node));
 		node = BPF_CORE_READ(node, next);
 	}
 	return 0;
@@ -268,7 +268,7 @@ static __always_inline void naming__link_made(struct candidate *candidate, struc
 	struct watch_config *config = watch__config();
 	struct inode *inode = candidate->subject.inode;
 	struct hlist_node *newest = BPF_CORE_READ(inode, i_dentry.first);
-	struct dentry *made = (void *)newest - bpf_core_field_offset(struct dentry, d_u.d_alias);
+	struct dentry *made = dentry__of_alias(newest);
 	struct dentry_view name;
 	struct watch_verdict verdict;
 

@@ -164,6 +164,18 @@ struct dentry___iname { /* before 6.15 */
 	unsigned char d_iname[32];
 } __attribute__((preserve_access_index));
 
+struct dentry___alias { /* before 7.2 */
+	union { struct hlist_node d_alias; } d_u;
+} __attribute__((preserve_access_index));
+
+/* The dentry that this node of an inode's list of names stands in. */
+static __always_inline struct dentry *dentry__of_alias(struct hlist_node *node)
+{
+	if (bpf_core_field_exists(struct dentry, d_alias))
+		return (void *)node - bpf_core_field_offset(struct dentry, d_alias);
+	return (void *)node - bpf_core_field_offset(struct dentry___alias, d_u.d_alias);
+}
+
 #define DENTRY_SPAN 112
 #define SHORT_NAME_MAX 32
 
@@ -346,7 +358,7 @@ __noinline u32 watch__aliases(u64 of)
 	int i;
 
 	for (i = 0; i < ALIASES_MAX && node; i++) {
-		struct dentry *dentry = (void *)node - bpf_core_field_offset(struct dentry, d_u.d_alias);
+		struct dentry *dentry = dentry__of_alias(node);
 		u32 id = watch__walk((u64)BPF_CORE_READ(dentry, d_parent));
 
 		if (id)

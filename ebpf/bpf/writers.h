@@ -128,7 +128,7 @@ static __always_inline struct dentry *writer__name(struct writer *writer)
 	alias = BPF_CORE_READ(inode, i_dentry.first);
 	if (!alias)
 		return NULL;
-	dentry = (void *)alias - bpf_core_field_offset(struct dentry, d_u.d_alias);
+	dentry = dentry__of_alias(alias);
 	return BPF_CORE_READ(dentry, d_inode) == inode ? dentry : NULL;
 }
 
