@@ -140,6 +140,9 @@ pub(crate) fn message(cause: LossCause, count: u64) -> String {
         LossCause::RateLimited => "left out because one process caused more of them than its share",
         LossCause::SensorTampered => "not seen because the sensor was tampered with",
         LossCause::Scan => "not looked at by a scan",
+        LossCause::ProbeMissed => {
+            return format!("the kernel left out {count} runs of probes while others of the same were under way: each may have been an event");
+        }
     };
     format!("{events} {why}")
 }

@@ -265,6 +265,10 @@ impl Drain {
         enter(LossCause::MapFull, counters.map_full, self.counted.map_full);
         enter(LossCause::RateLimited, counters.limited, self.counted.limited);
         enter(LossCause::Budget, counters.shed, self.counted.shed);
+        let classes = RECORD_CLASSES.into_iter().map(Some).chain([None]);
+        for ((class, now), before) in classes.zip(counters.missed).zip(self.counted.missed) {
+            self.ledger.add(Pending { cause: LossCause::ProbeMissed, class, cpu: None, count: now.saturating_sub(before), produced: 0, since, until });
+        }
         let lost = |now: [u64; 3], before: [u64; 3]| {
             std::array::from_fn(|class| now.get(class).zip(before.get(class)).map_or(0, |(now, before)| now.saturating_sub(*before)))
         };

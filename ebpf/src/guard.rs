@@ -18,6 +18,7 @@ use crate::actions::ACTIONS;
 use crate::bpffs::SHARED;
 use crate::objects::Objects;
 use crate::probes::PROBES;
+use crate::sensor::Class;
 use crate::sys;
 
 /// Maps that the loader writes after load. The ring's own pages are written by whoever reads it.
@@ -172,6 +173,20 @@ impl Links {
 pub(crate) fn probe_of(program: &str) -> String {
     let of = PROBES.iter().chain(ACTIONS).find(|probe| probe.variants.iter().any(|variant| variant.parts.iter().any(|part| part.program == program)));
     of.map_or(program, |probe| probe.name).to_owned()
+}
+
+/// The class of records that a program makes; nothing of one that serves several.
+pub(crate) fn class_of(program: &str) -> Option<Class> {
+    let probe = probe_of(program);
+    if probe == program {
+        return None;
+    }
+    let network = ["tcp_", "udp_", "dns", "local_", "special_", "ring_"];
+    Some(match probe.as_str() {
+        file if file.starts_with("file_") => Class::File,
+        other if network.iter().any(|start| other.starts_with(start)) => Class::Network,
+        _ => Class::Process,
+    })
 }
 
 pub(crate) fn fdinfo(fd: i32) -> Option<String> {

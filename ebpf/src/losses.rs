@@ -3,6 +3,7 @@
 use aya::maps::{Array, Map, MapData, PerCpuArray};
 
 use crate::bpffs::PinDir;
+use crate::guard;
 use crate::layout::{COUNTER_DROPPED, COUNTER_ERROR, COUNTER_LIMITED, COUNTER_MAP_FULL, COUNTER_PRODUCED, COUNTER_SHED, ERROR_NAMES};
 use crate::sensor::{Counters, SensorError};
 
@@ -43,6 +44,9 @@ pub(crate) fn read(counters: &PerCpuArray<MapData, u64>, consumed: &Array<MapDat
     for (name, fd) in programs {
         if let Some(missed) = program_number(*fd, "recursion_misses:").filter(|missed| *missed > 0) {
             out.errors.push((format!("missed_runs_{name}"), missed));
+            if let Some(slot) = out.missed.get_mut(guard::class_of(name).map_or(3, |class| class as usize)) {
+                *slot = slot.saturating_add(missed);
+            }
         }
     }
     Ok(out)

@@ -83,6 +83,9 @@ pub struct Counters {
     pub limited: [u64; 3],
     /// Records left out by [`Sensor::shed_reads`].
     pub shed: [u64; 3],
+    /// Runs that the kernel left out because another of the same program was under way on that CPU; the last are those of programs that serve
+    /// several classes. A program that hooks functions may be interrupted by itself where the kernel preempts its own code.
+    pub missed: [u64; 4],
     /// Failures by cause; only causes that happened.
     pub errors: Vec<(String, u64)>,
     /// `dropped`, for each possible CPU.

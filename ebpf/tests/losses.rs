@@ -54,7 +54,9 @@ fn produced_and_dropped_are_exactly_the_attempts() {
         .collect();
     threads.into_iter().for_each(|thread| thread.join().expect("opener"));
     let counters = sensor.counters().expect("counters");
-    assert_eq!(counters.produced[FILE] + counters.dropped[FILE], 10_000);
+    // A kernel that preempts its own code leaves out some runs of what hooks functions, and counts them.
+    let (seen, missed) = (counters.produced[FILE] + counters.dropped[FILE], counters.missed[FILE]);
+    assert!(seen <= 10_000 && seen + missed >= 10_000, "{seen} of 10,000 seen, {missed} runs missed");
     assert!(counters.dropped[FILE] > 5_000, "a ring of 64 KiB cannot hold them: {counters:?}");
     assert_eq!(counters.dropped_per_cpu.iter().map(|cpu| cpu[FILE]).sum::<u64>(), counters.dropped[FILE]);
     let files = drained(&mut sensor).iter().filter(|record| matches!(record.body, Body::File(_))).count();
@@ -138,8 +140,15 @@ fn one_end_is_one_report_with_all_bytes_whoever_saw_it() {
     // A processor that is held up between the claim of an entry and its deletion costs the end of the next description: counted, and its
     // bytes are told as a use.
     let counted = usize::try_from(counters.map_full.iter().sum::<u64>()).expect("fits");
-    assert_eq!((whole.len() + counted, others), (WRITERS * FILES, vec![(FileOp::Use, 1); counted]));
     assert!(counted <= FILES / 1_000, "{counted} of {FILES} is more than a rare accident");
+    if counters.missed == [0; 4] {
+        assert_eq!((whole.len() + counted, others), (WRITERS * FILES, vec![(FileOp::Use, 1); counted]));
+    } else {
+        // On a kernel that preempts its own code, runs are left out and counted: their ends are told by the sweep, with the bytes apart or not seen.
+        let told = whole.len() + others.iter().filter(|end| end.0 == FileOp::CloseWrite).count();
+        let missed: u64 = counters.missed.iter().sum();
+        assert!(told <= WRITERS * FILES && (told + counted) as u64 + missed >= (WRITERS * FILES) as u64, "{told} told, {counted} counted, {missed} missed");
+    }
     assert_eq!(counters.dropped.iter().sum::<u64>(), 0);
 }
 

@@ -122,9 +122,11 @@ fn losses(ctl: &Ctl) -> Result<Vec<Loss>> {
     rows.iter()
         .map(|row| {
             let time = |name: &str| row.get(name).and_then(Value::as_i64).with_context(|| format!("{name} of {row}"));
+            let cause = row.get("loss_cause").and_then(Value::as_str).unwrap_or_default().to_owned();
             Ok(Loss {
-                cause: row.get("loss_cause").and_then(Value::as_str).unwrap_or_default().to_owned(),
-                count: row.get("loss_count").and_then(Value::as_u64),
+                // Runs of probes are not all events.
+                count: row.get("loss_count").and_then(Value::as_u64).filter(|_| cause != "probe_missed"),
+                cause,
                 since_us: time("since_us")?,
                 until_us: time("until_us")?,
             })

@@ -56,11 +56,14 @@ pub enum LossCause {
     Scan = 12,
     /// One process asked for more than its share.
     RateLimited = 13,
+    /// The kernel left out runs of a probe, because another run of the same program was under way on that CPU. What is counted are runs, each of which
+    /// may have been an event.
+    ProbeMissed = 14,
 }
 
 impl LossCause {
     /// Every cause, by number.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::RingFull,
         Self::QueueFull,
         Self::SpoolFull,
@@ -74,6 +77,7 @@ impl LossCause {
         Self::SensorTampered,
         Self::Scan,
         Self::RateLimited,
+        Self::ProbeMissed,
     ];
 
     /// From its number on the wire.
@@ -105,6 +109,7 @@ impl LossCause {
             Self::SensorTampered => "sensor_tampered",
             Self::Scan => "scan",
             Self::RateLimited => "rate_limited",
+            Self::ProbeMissed => "probe_missed",
         }
     }
 }

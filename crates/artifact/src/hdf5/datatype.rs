@@ -161,7 +161,11 @@ fn repeat(kind: &Part, at: u64, count: u64, fields: &mut Vec<Field>) -> Result<(
         Content::Bytes => {
             let size = size.saturating_mul(count);
             let run = Field { at, size, content: Content::Opaque };
-            return if fields.len() < FIELDS_MAX { Ok(fields.push(run)) } else { Err(too_many) };
+            if fields.len() >= FIELDS_MAX {
+                return Err(too_many);
+            }
+            fields.push(run);
+            return Ok(());
         }
         Content::Record(inner) => inner.clone(),
         other => vec![Field { at: 0, size, content: other.clone() }],

@@ -57,7 +57,7 @@ pub const EXTENSION: &[(&str, &str)] = &[
     ("file_result", "The same (`inode`, `device`, `mode`, `asset_class`) of the file under its new name."),
     (
         "loss.cause",
-        "Why events were lost: ring_full, queue_full, spool_full, disk_error, agent_down, spool_corrupt, budget, refused, map_full, probe_detached, sensor_tampered, scan, rate_limited.",
+        "Why events were lost: ring_full, queue_full, spool_full, disk_error, agent_down, spool_corrupt, budget, refused, map_full, probe_detached, sensor_tampered, scan, rate_limited, probe_missed.",
     ),
     ("loss.class_uid", "Class of the lost events, where one class was lost."),
     ("loss.class_name", "Its caption."),
