@@ -33,7 +33,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SING_EVERY: Duration = Duration::from_secs(15);
 /// The reader turns every few milliseconds, and waits at most for a change of the watches.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
-/// A problem that is over stays in the heartbeats for at least one of them.
+/// A problem that is over stays in the heartbeats of a session for at least one of them.
 const HEALED_KEPT: Duration = Duration::from_secs(15);
 /// Different problems remembered at once.
 const PROBLEMS_MAX: usize = 64;
@@ -79,7 +79,7 @@ impl Cause {
 struct Problem {
     detail: String,
     since: Timestamp,
-    /// When it was seen to be over.
+    /// When it was seen to be over, or when the session began that can tell of it.
     healed: Option<Instant>,
 }
 
@@ -87,6 +87,16 @@ struct Problem {
 struct State {
     problems: BTreeMap<(Cause, String), Problem>,
     untold: Vec<SensorLoss>,
+}
+
+impl State {
+    /// Makes room, where there is none, by forgetting what is over.
+    fn has_room_for(&mut self, key: &(Cause, String)) -> bool {
+        if self.problems.len() >= PROBLEMS_MAX && !self.problems.contains_key(key) {
+            self.problems.retain(|_, problem| problem.healed.is_none());
+        }
+        self.problems.len() < PROBLEMS_MAX || self.problems.contains_key(key)
+    }
 }
 
 /// See the module.
@@ -133,14 +143,16 @@ impl SelfWatch {
         let mut state = self.state();
         let key = (cause, subject.to_owned());
         let known = state.problems.get(&key).is_some_and(|problem| problem.healed.is_none());
-        if known && !healed || state.problems.len() >= PROBLEMS_MAX && !state.problems.contains_key(&key) {
+        if known && !healed {
             return;
         }
         if let Some(loss) = cause.loss() {
             let message = format!("{subject}: {detail}: what happened in this time may not have been seen");
             state.untold.push(SensorLoss { cause: loss, class: None, count: None, cpu: None, since, until: wall_now(), healed: None, message });
         }
-        state.problems.insert(key, Problem { detail: detail.to_owned(), since, healed: healed.then(Instant::now) });
+        if state.has_room_for(&key) {
+            state.problems.insert(key, Problem { detail: detail.to_owned(), since, healed: healed.then(Instant::now) });
+        }
         drop(state);
         self.news.notify_one();
     }
@@ -158,10 +170,21 @@ impl SelfWatch {
         self.news.notify_one();
     }
 
+    /// A session begins: what was over before it, no heartbeat may have told.
+    pub(crate) fn connected(&self) {
+        for problem in self.state().problems.values_mut() {
+            problem.healed = problem.healed.map(|_| Instant::now());
+        }
+    }
+
     /// For the next heartbeat.
+    pub(crate) fn tell(&self) -> Vec<v1::SensorProblem> {
+        self.state().problems.retain(|_, problem| problem.healed.is_none_or(|at| at.elapsed() < HEALED_KEPT));
+        self.problems()
+    }
+
+    /// Those that are, and those that are over and that a heartbeat has yet to tell.
     pub(crate) fn problems(&self) -> Vec<v1::SensorProblem> {
-        let mut state = self.state();
-        state.problems.retain(|_, problem| problem.healed.is_none_or(|at| at.elapsed() < HEALED_KEPT));
         let wire = |((cause, subject), problem): (&(Cause, String), &Problem)| v1::SensorProblem {
             cause: cause.name().to_owned(),
             subject: subject.clone(),
@@ -169,7 +192,7 @@ impl SelfWatch {
             healed: problem.healed.is_some(),
             since_ns: problem.since.0,
         };
-        state.problems.iter().map(wire).collect()
+        self.state().problems.iter().map(wire).collect()
     }
 
     fn take_untold(&self) -> Vec<SensorLoss> {
@@ -346,13 +369,29 @@ mod tests {
     }
 
     #[test]
+    fn what_was_over_while_nobody_listened_is_told_in_the_next_session() {
+        let watch = SelfWatch::default();
+        watch.paused(Timestamp(1), Timestamp(6_000_000_000));
+        let long_ago = Instant::now().checked_sub(2 * HEALED_KEPT).unwrap();
+        watch.state().problems.values_mut().for_each(|problem| problem.healed = Some(long_ago));
+        assert_eq!(watch.problems().len(), 1, "nobody was told");
+        watch.connected();
+        assert_eq!(watch.tell().len(), 1);
+        watch.state().problems.values_mut().for_each(|problem| problem.healed = Some(long_ago));
+        assert!(watch.tell().is_empty());
+    }
+
+    #[test]
     fn each_tampering_is_told_and_they_are_bounded() {
         let watch = SelfWatch::default();
         let one = |subject: String| Tampering { kind: TamperingKind::MapChanged, subject, detail: "changed".to_owned(), healed: true };
         watch.tampered(vec![one("picket_roots".to_owned()), one("picket_roots".to_owned())], Timestamp(1));
         assert_eq!(watch.take_untold().len(), 2, "each time something was missed");
         watch.tampered((0..1_000).map(|number| one(number.to_string())).collect(), Timestamp(1));
-        assert_eq!(watch.problems().len(), PROBLEMS_MAX);
+        assert_eq!(watch.take_untold().len(), 1_000, "each is a loss");
+        assert!((1..=PROBLEMS_MAX).contains(&watch.problems().len()), "what is over makes room");
+        watch.note(Cause::ReaderStuck, "reader", "stands", Timestamp(1), false);
+        assert!(watch.problems().iter().any(|problem| problem.cause == "reader_stuck"));
     }
 
     #[test]

@@ -30,7 +30,7 @@ const HEALED_RECORD_BYTES: usize = 512;
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// How often links and maps are looked at: what was detached is away for so long at most.
 const INSPECT_EVERY: Duration = Duration::from_secs(2);
-/// Between two turns of the reader: more means that nobody let it run. The clock stands still while the host sleeps.
+/// Between two steps of the reader, each of which takes milliseconds: more means that nobody let it run. The clock stands still while the host sleeps.
 const PAUSE_MIN: Duration = Duration::from_secs(5);
 
 /// What the sensor says of itself, replaced as a whole.
@@ -85,6 +85,7 @@ impl SensorThread {
             counted_at: wall_now(),
             dropping_since: None,
             beats,
+            stepped: (Instant::now(), wall_now()),
             counted_boot_ns: boot_now_ns(),
             healing: Healing::default(),
             shedding,
@@ -132,6 +133,7 @@ struct Drain {
     counted_at: Timestamp,
     dropping_since: Option<Timestamp>,
     beats: Arc<Beats>,
+    stepped: (Instant, Timestamp),
     counted_boot_ns: u64,
     healing: Healing,
     shedding: Arc<Shedding>,
@@ -142,25 +144,25 @@ impl Drain {
     fn run(mut self) -> Sensor {
         let mut next_count = Instant::now();
         let mut next_inspection = next_count + INSPECT_EVERY;
-        let (mut turned, mut turned_at) = (next_count, wall_now());
         loop {
             let begin = Instant::now();
-            if begin.duration_since(turned) >= PAUSE_MIN {
-                self.self_watch.paused(turned_at, wall_now());
+            // A flood must not keep the counters from being read.
+            while self.drain() && begin.elapsed() < COUNT_EVERY {
+                self.step();
             }
-            self.beats.sensor.fetch_add(1, Ordering::Relaxed);
-            while self.drain() {}
+            self.step();
             if begin >= next_count {
                 next_count = begin + COUNT_EVERY;
                 self.count();
                 self.heal();
                 self.shed();
+                self.step();
             }
             if begin >= next_inspection {
                 next_inspection = begin + INSPECT_EVERY;
                 self.inspect();
+                self.step();
             }
-            (turned, turned_at) = (Instant::now(), wall_now());
             let left = self.interval.saturating_sub(begin.elapsed());
             match self.inbox.recv_timeout(left) {
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
@@ -169,7 +171,7 @@ impl Drain {
                     self.publish(|snapshot| snapshot.watches = states);
                     let _ = done.try_send(());
                     // Resolving paths may take its time.
-                    (turned, turned_at) = (Instant::now(), wall_now());
+                    self.stepped = (Instant::now(), wall_now());
                 }
                 Ok(Request::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => {
                     self.sensor.detach();
@@ -179,6 +181,15 @@ impl Drain {
                 }
             }
         }
+    }
+
+    /// Says that the reader runs, and where it did not for a while.
+    fn step(&mut self) {
+        let (before, before_at) = std::mem::replace(&mut self.stepped, (Instant::now(), wall_now()));
+        if self.stepped.0.duration_since(before) >= PAUSE_MIN {
+            self.self_watch.paused(before_at, self.stepped.1);
+        }
+        self.beats.sensor.fetch_add(1, Ordering::Relaxed);
     }
 
     fn inspect(&mut self) {

@@ -140,8 +140,12 @@ impl Reports for AgentState {
             config_hash: self.config_state.load().hash.clone(),
             gpus: self.gpus.load().devices.iter().take(GPUS_TOLD_MAX).cloned().map(Into::into).collect(),
             shedding_level: self.shedding.level().into(),
-            problems: self.self_watch.problems(),
+            problems: self.self_watch.tell(),
         }
+    }
+
+    fn connected(&self) {
+        self.self_watch.connected();
     }
 
     fn news(&self) -> Arc<Notify> {

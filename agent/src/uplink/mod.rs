@@ -42,6 +42,8 @@ pub(crate) trait Reports: Send + Sync + 'static {
     fn host(&self) -> v1::Host;
     fn capabilities(&self) -> v1::CapabilityReport;
     fn heartbeat(&self) -> v1::Heartbeat;
+    /// A session begins.
+    fn connected(&self);
     /// Notified where a heartbeat should not wait for its turn.
     fn news(&self) -> Arc<Notify>;
     /// Takes up a scan that the server asked for, or says why not.

@@ -104,6 +104,7 @@ impl<R: Reports> Uplink<R> {
             tracing::warn!(error = with_sources(&error), "acknowledged events could not be deleted");
         }
         self.status.connected();
+        self.reports.connected();
         tracing::info!(device = %identity.device_uid, watermark = welcome.watermark, waiting = self.spool.state().events(), "connected to the server");
         let batches = usize::try_from(welcome.batches_in_flight_max.clamp(1, IN_FLIGHT_BATCHES_MAX)).unwrap_or(1);
         let session = Session {

@@ -38,6 +38,8 @@ impl Reports for NoReports {
         v1::Heartbeat { uptime_s: 1, ..v1::Heartbeat::default() }
     }
 
+    fn connected(&self) {}
+
     fn news(&self) -> Arc<tokio::sync::Notify> {
         Arc::default()
     }
