@@ -66,6 +66,7 @@ struct inode {
 	unsigned long i_ino;
 	unsigned int i_nlink;
 	void *i_private;
+	u32 i_generation;
 	loff_t i_size;
 	struct hlist_head i_dentry;
 };

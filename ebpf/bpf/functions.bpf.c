@@ -3,7 +3,8 @@
  * The better hooks, where the kernel has trampolines on its functions (fentry and fexit): the same records, without any cost for the system
  * calls that are none of ours, with io_uring and nfsd, and with the exact moment of the last close.
  *
- * Hooks: fexit/do_filp_open (every open by path, the ring's as well) and fexit/file_open_root (open_by_handle_at): the opened file itself, typed.
+ * Hooks: fexit/do_filp_open, which newer kernels (seen on 7.2) call do_file_open (every open by path, the ring's as well), and fexit/file_open_root
+ * (open_by_handle_at): the opened file itself, typed.
  * fentry/locks_remove_file: called once for each description, when its last reference goes. fentry and fexit of vfs_rename, vfs_unlink,
  * vfs_link: the dentries; likewise notify_change (mode, owner, times, size), vfs_setxattr, vfs_removexattr, vfs_set_acl and vfs_remove_acl (6.2 and later),
  * vfs_fallocate, in the calls that ask for such a change alone. filemap_map_pages and filemap_fault: pages of a mapping, where the tracepoints
@@ -55,6 +56,12 @@ static __always_inline int opened(struct file *file, u32 slot)
 
 SEC("fexit/do_filp_open")
 int BPF_PROG(do_filp_open, int dfd, void *name, void *flags, struct file *ret)
+{
+	return opened(ret, FILE_SLOT_OPEN);
+}
+
+SEC("fexit/do_file_open")
+int BPF_PROG(do_file_open, int dfd, void *name, void *flags, struct file *ret)
 {
 	return opened(ret, FILE_SLOT_OPEN);
 }

@@ -140,10 +140,7 @@ static __noinline struct use *use__begin(struct task_struct *task, struct file *
 	use = bpf_map_lookup_elem(&picket_uses, key);
 	if (!use)
 		return NULL;
-	use->at.inode = view.inode;
-	use->at.dentry = view.dentry;
-	use->at.mnt = view.mnt;
-	use->at.number = subject.number;
+	writer__identify(&use->at, &view);
 	use->at.watch_id = verdict.id;
 	use->at.flags = view.flags;
 	use->at.mode = view.mode;
@@ -255,8 +252,11 @@ static __always_inline void use__over(u64 file, u32 tgid, enum end end, u32 slot
 	struct use_key key = { .file = file, .tgid = tgid };
 	struct use *use = bpf_map_lookup_elem(&picket_uses, &key);
 
-	if (use)
-		use__ended(&key, use, end, slot);
+	if (!use)
+		return;
+	if (end == END_ALIVE && !writer__stands(&use->at, (struct file *)file))
+		end = END_REUSED;
+	use__ended(&key, use, end, slot);
 }
 
 /* A description that cannot write lost one of its descriptors in this process. */

@@ -28,6 +28,8 @@ struct writer {
 	struct dentry *dentry;
 	struct vfsmount *mnt;
 	u64 number;
+	u32 generation; /* of the inode: the next one with this number has another; 0 where the file system keeps none */
+	u32 name_hash;
 	u32 watch_id;
 	u32 flags;
 	u32 mode;
@@ -67,12 +69,17 @@ static __always_inline s64 file__references(struct file *file)
 	return BPF_CORE_READ((struct file___counted *)file, f_count.counter);
 }
 
-/* False where the description was released and its memory serves another one. */
-static __always_inline bool writer__lives(struct writer *writer, struct file *file)
+/* What stands at its address is the description that was remembered, and not another one in its memory. */
+static __always_inline bool writer__stands(struct writer *writer, struct file *file)
 {
 	struct file_view view;
 
-	return file__references(file) > 0 && file__view(&view, file) == 0 && view.inode == writer->inode && ((view.mode ^ writer->mode) & (FMODE_READ | FMODE_WRITE)) == 0;
+	return file__view(&view, file) == 0 && view.inode == writer->inode && ((view.mode ^ writer->mode) & (FMODE_READ | FMODE_WRITE)) == 0;
+}
+
+static __always_inline bool writer__lives(struct writer *writer, struct file *file)
+{
+	return file__references(file) > 0 && writer__stands(writer, file);
 }
 
 /* What the one that reports an end knows of the description. */
@@ -114,22 +121,41 @@ static __always_inline struct writer *writer__take(u64 key, struct writer *write
 	return taken;
 }
 
-/* The name that a released description had, or another one of the same file (one without a name was linked into place since). */
+/* What tells the file from the next one in the same memory. A frame of its own, for the stack of its callers. */
+static __noinline void writer__identify(struct writer *writer, struct file_view *view)
+{
+	struct inode *inode = view->inode;
+	struct dentry *dentry = view->dentry;
+
+	writer->inode = inode;
+	writer->dentry = dentry;
+	writer->mnt = view->mnt;
+	writer->number = BPF_CORE_READ(inode, i_ino);
+	writer->generation = BPF_CORE_READ(inode, i_generation);
+	writer->name_hash = BPF_CORE_READ(dentry, d_name.hash);
+}
+
+/*
+ * The name that a released description had, or another one of the same file (one without a name was linked into place since). A removed file's
+ * inode and its number serve the next one within microseconds; without a generation only the name that it was opened by can be trusted.
+ */
 static __always_inline struct dentry *writer__name(struct writer *writer)
 {
 	struct dentry *dentry = writer->dentry;
 	struct inode *inode = writer->inode;
 	struct hlist_node *alias;
 
-	if (BPF_CORE_READ(inode, i_ino) != writer->number)
+	if (BPF_CORE_READ(inode, i_ino) != writer->number || BPF_CORE_READ(inode, i_generation) != writer->generation)
 		return NULL;
-	if (BPF_CORE_READ(dentry, d_inode) == inode)
-		return dentry;
-	alias = BPF_CORE_READ(inode, i_dentry.first);
-	if (!alias)
-		return NULL;
-	dentry = dentry__of_alias(alias);
-	return BPF_CORE_READ(dentry, d_inode) == inode ? dentry : NULL;
+	if (BPF_CORE_READ(dentry, d_inode) != inode) {
+		alias = BPF_CORE_READ(inode, i_dentry.first);
+		if (!alias)
+			return NULL;
+		dentry = dentry__of_alias(alias);
+		if (BPF_CORE_READ(dentry, d_inode) != inode)
+			return NULL;
+	}
+	return writer->generation || BPF_CORE_READ(dentry, d_name.hash) == writer->name_hash ? dentry : NULL;
 }
 
 /* Reports on a description from what was remembered; true content of the inode only while it is surely the same. */
@@ -226,17 +252,9 @@ static __noinline void writer__opened(struct file *file, struct file_view *view,
 {
 	u64 key = (u64)file;
 	struct watch_state *state = watch__state();
-	struct inode *inode = view->inode;
-	struct writer writer = {
-		.inode = view->inode,
-		.dentry = view->dentry,
-		.mnt = view->mnt,
-		.number = BPF_CORE_READ(inode, i_ino),
-		.watch_id = watch_id,
-		.flags = view->flags,
-		.mode = view->mode,
-	};
+	struct writer writer = { .watch_id = watch_id, .flags = view->flags, .mode = view->mode };
 
+	writer__identify(&writer, view);
 	writer.opener = *opener;
 	if (bpf_map_update_elem(&picket_writers, &key, &writer, BPF_NOEXIST)) {
 		counter__add(COUNTER_MAP_FULL + CLASS_FILE);
@@ -384,7 +402,9 @@ static __always_inline int file__released(struct file *file)
 		return 0;
 	task = bpf_get_current_task_btf();
 	writer = bpf_map_lookup_elem(&picket_writers, &key);
-	if (writer && (task->flags & PF_KTHREAD)) /* put off to a worker: its opener is who is known */
+	if (writer && !writer__stands(writer, file)) /* neither its end was seen, nor the opening of this one */
+		writer__ended_unseen(key, writer, END_REUSED, FILE_SLOT_CLOSE);
+	else if (writer && (task->flags & PF_KTHREAD)) /* put off to a worker: its opener is who is known */
 		writer__ended_unseen(key, writer, END_ALIVE, FILE_SLOT_CLOSE);
 	else if (writer)
 		writer__ended_by(key, writer, task, END_ALIVE, FILE_SLOT_CLOSE);

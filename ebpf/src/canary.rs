@@ -19,7 +19,7 @@ use crate::guard::{Tampering, TamperingKind, fdinfo, number, probe_of};
 /// What reaches which programs. Where it cannot be done here, nothing is said of them.
 const REACHES: [(Act, &[&str]); 5] = [
     (Act::Thread, &["sched_process_fork", "sched_process_fork_files", "sched_process_exit", "sched_process_exit_files", "sched_process_exit_rings"]),
-    (Act::Open, &["sys_exit", "do_filp_open", "locks_remove_file"]),
+    (Act::Open, &["sys_exit", "do_filp_open", "do_file_open", "locks_remove_file"]),
     (Act::Name, &["vfs_link", "vfs_link_done", "vfs_rename", "vfs_rename_done", "vfs_unlink", "vfs_unlink_done"]),
     (Act::Datagram, &["sock_create", "sock_release", "post_bind4", "packet_egress", "packet_ingress"]),
     (Act::Connect, &["inet_sock_set_state"]),

@@ -116,6 +116,11 @@ pub(crate) const PROBES: &[Probe] = &[
                 "fexit/do_filp_open; fexit/file_open_root",
                 &[part("do_filp_open", Hook::Return("do_filp_open")), part("file_open_root", Hook::Return("file_open_root"))],
             ),
+            variant(
+                Object::Functions,
+                "fexit/do_file_open; fexit/file_open_root",
+                &[part("do_file_open", Hook::Return("do_file_open")), part("file_open_root", Hook::Return("file_open_root"))],
+            ),
             variant(Object::File, "tp_btf/sys_exit: open creat openat openat2 open_by_handle_at", &[part("sys_exit_open", Hook::Exit(SLOT_OPEN))]),
         ],
     },
@@ -174,6 +179,7 @@ pub(crate) const PROBES: &[Probe] = &[
         name: "file_ring_open",
         variants: &[
             variant(Object::Functions, "fexit/do_filp_open", &[part("do_filp_open", Hook::Attached)]),
+            variant(Object::Functions, "fexit/do_file_open", &[part("do_file_open", Hook::Attached)]),
             variant(Object::File, "tp_btf/io_uring_complete", &[part("io_uring_complete_open", Hook::Tracepoint("io_uring_complete"))]),
             variant(Object::File, "tp_btf/io_uring_complete", &[part("io_uring_parts_open", Hook::Tracepoint("io_uring_complete"))]),
         ],

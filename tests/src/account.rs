@@ -112,7 +112,10 @@ fn stored_activities(ctl: &Ctl, suffix: &str) -> Result<BTreeMap<u64, Stored>> {
         let number = name.strip_prefix("n-").and_then(|name| name.strip_suffix(suffix)).with_context(|| format!("file {name}"))?;
         let field = |name: &str| row.get(name).and_then(Value::as_u64).with_context(|| format!("{name} of {row}"));
         let (kinds, times) = (field("kinds")?, field("times")?);
-        ensure!(kinds == times, "number {number}: {times} events of {kinds} kinds, so one is stored twice");
+        if kinds != times {
+            let rows = ctl.sql(&format!("SELECT * FROM events WHERE file_name = '{name}' ORDER BY time"))?;
+            anyhow::bail!("number {number}: {times} events of {kinds} kinds, so one is stored twice: {}", Value::from(rows));
+        }
         stored.insert(number.parse()?, Stored { kinds, updated: field("updates")? > 0 });
     }
     Ok(stored)
