@@ -148,7 +148,7 @@ fn activity(event: &Value) -> String {
         (4001, 5) => "refused",
         (4001, 6) => "traffic",
         _ if event.pointer("/picket/loss").is_some() => "LOSS",
-        _ => return text(event, "/activity_name"),
+        _ => return text(event, "/activity_name").to_lowercase(),
     };
     word.to_owned()
 }
@@ -199,12 +199,18 @@ fn object(event: &Value) -> String {
     }
 }
 
-/// The far end, with the bytes where they are known.
+fn endpoint(event: &Value, pointer: &str) -> String {
+    let (address, port) = (text(event, &format!("{pointer}/ip")), text(event, &format!("{pointer}/port")));
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+}
+
+/// The far end, with the bytes where they are known; the own one of who waits for others.
 fn flow(event: &Value) -> String {
+    if number(event, "/activity_id") == 7 {
+        return format!("on {}", endpoint(event, "/dst_endpoint"));
+    }
     let inbound = number(event, "/connection_info/direction_id") == 1;
-    let end = if inbound { "/src_endpoint" } else { "/dst_endpoint" };
-    let (address, port) = (text(event, &format!("{end}/ip")), text(event, &format!("{end}/port")));
-    let address = if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") };
+    let address = endpoint(event, if inbound { "/src_endpoint" } else { "/dst_endpoint" });
     let arrow = if inbound { "←" } else { "→" };
     let (from_source, to_source) = (number(event, "/traffic/bytes_out"), number(event, "/traffic/bytes_in"));
     // OCSF counts from source to destination; a row speaks of the process on this host.
@@ -306,6 +312,8 @@ mod tests {
         assert_eq!(object(&out), "→ [2001:db8::1]:443 sent 1.5 KiB got 10 B");
         let inbound = json!({"class_uid": 4001, "activity_id": 1, "connection_info": {"direction_id": 1}, "src_endpoint": {"ip": "10.0.0.9", "port": 5}, "dst_endpoint": {"ip": "10.0.0.1", "port": 22}, "traffic": {"bytes_out": 10, "bytes_in": 1536}});
         assert_eq!((activity(&inbound), object(&inbound)), ("accept".to_owned(), "← 10.0.0.9:5 sent 1.5 KiB got 10 B".to_owned()));
+        let waits = json!({"class_uid": 4001, "activity_id": 7, "activity_name": "Listen", "connection_info": {"direction_id": 1}, "src_endpoint": {"ip": "0.0.0.0", "port": 0}, "dst_endpoint": {"ip": "127.0.0.1", "port": 8123}});
+        assert_eq!((activity(&waits), object(&waits)), ("listen".to_owned(), "on 127.0.0.1:8123".to_owned()));
     }
 
     #[test]
@@ -318,6 +326,6 @@ mod tests {
     #[test]
     fn an_unknown_kind_shows_its_own_words() {
         let event = json!({"class_uid": 9999, "activity_name": "Detect", "message": "something new"});
-        assert_eq!((activity(&event), object(&event)), ("Detect".to_owned(), "something new".to_owned()));
+        assert_eq!((activity(&event), object(&event)), ("detect".to_owned(), "something new".to_owned()));
     }
 }
