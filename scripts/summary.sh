@@ -11,6 +11,14 @@ skips=$(grep -oE '^SKIPPED [^ ]+: .*' "$log" | sort -u -k2,2 || true)
 skipped=$(grep -c . <<<"$skips" || true)
 if ((skipped)); then printf '%s\n' "$skips"; fi
 if ((ignored)); then grep -E '^test .* \.\.\. ignored' "$log" | sed 's/^test \(.*\) \.\.\. ignored,* */SKIPPED \1: ignored /'; fi
+# Why each failed test failed, by the last thing that panicked in it: a test that runs itself again elsewhere shows what happened there.
+awk '
+  function tell() { if (name != "" && why != "") print "error: " name ": " why; name = why = "" }
+  /^---- .* stdout ----$/ { tell(); name = $2 }
+  /^ +(Running|Doc-tests) / { tell() }
+  take && NF { why = substr($0, 1, 1000); take = 0 }
+  / panicked at / && name != "" { take = 1 }
+  END { tell() }' "$log"
 for step in "$@"; do printf 'FAILED step %s\n' "$step"; done
 echo "$((passed - skipped)) passed, $((failed + $#)) failed, $((skipped + ignored)) skipped"
 ((failed + $# == 0 && passed > 0))
