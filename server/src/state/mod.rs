@@ -69,8 +69,8 @@ impl State {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
-        let writer = SqlitePoolOptions::new().max_connections(1).acquire_timeout(BUSY_TIMEOUT).connect_with(options.clone()).await?;
-        let reader = SqlitePoolOptions::new().max_connections(READERS).acquire_timeout(BUSY_TIMEOUT).connect_lazy_with(options.create_if_missing(false));
+        let writer = pool(1).connect_with(options.clone()).await?;
+        let reader = pool(READERS).connect_lazy_with(options.create_if_missing(false));
         let state = Self { writer, reader };
         state.migrate().await?;
         Ok(state)
@@ -99,4 +99,10 @@ impl State {
         self.reader.close().await;
         self.writer.close().await;
     }
+}
+
+/// A pool whose connections stay. One that closes idle ones has a task that may spin for ever, from a count of them that fell below zero while a connection
+/// came back (sqlx 0.9.0, issue 3645); a connection to a file is not worth closing.
+fn pool(connections: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new().max_connections(connections).acquire_timeout(BUSY_TIMEOUT).idle_timeout(None).max_lifetime(None)
 }
