@@ -1,7 +1,7 @@
 //! How long judging takes beside other scanners on the same files in the same run: many large archives, one huge file of two kinds,
 //! many small pickles.
 //!
-//! The scanners take turns round by round; a ratio is the median over the rounds of ours to the fastest other one of that round. CPU time is the
+//! The scanners take turns round by round, each for at least a second where it is quick; a ratio is the median over the rounds of ours to the fastest other one of that round. CPU time is the
 //! figure to trust on a machine with other work; seconds are what a user waits.
 
 mod corpora;
@@ -22,6 +22,8 @@ use crate::stats;
 
 /// A round of four scanners takes a minute.
 const ROUNDS_MAX: usize = 3;
+/// Of one scanner in one round.
+const RUNS_MAX: usize = 15;
 /// A scanner that needs longer is named and left out of the other rounds of that corpus; the ratio is to the fastest, which it is not.
 const PEER_LIMIT: Duration = Duration::from_secs(60);
 /// Between looks at the high-water mark of memory, which only grows: what is missed is what a process takes in its last moment.
@@ -66,7 +68,7 @@ fn take(corpus: &Corpus, picketctl: &Path, peers: &[Peer], rounds: usize) -> Res
     for _ in 0..rounds {
         let mut command = Command::new(picketctl);
         command.args(["scan", "--format", "json"]).arg(&corpus.path);
-        let ours = run(&mut command, None)?.context("picketctl did not end")?;
+        let ours = typical(&mut command, None)?.context("picketctl did not end")?;
         let mut round = Round { ours, peers: Vec::new() };
         for (at, (peer, slow)) in peers.iter().zip(&mut slow).enumerate() {
             if *slow || !corpus.judged_by.contains(&peer.name) {
@@ -75,7 +77,7 @@ fn take(corpus: &Corpus, picketctl: &Path, peers: &[Peer], rounds: usize) -> Res
             let mut command = Command::new(&peer.program);
             // ModelAudit would report its use to a server.
             command.args(&peer.arguments).arg(&corpus.path).env("PROMPTFOO_DISABLE_TELEMETRY", "1");
-            match run(&mut command, Some(PEER_LIMIT))? {
+            match typical(&mut command, Some(PEER_LIMIT))? {
                 Some(cost) => round.peers.push((at, cost)),
                 None => {
                     *slow = true;
@@ -129,6 +131,18 @@ fn short(value: f64) -> String {
         3
     };
     format!("{value:.digits$}")
+}
+
+/// The median of as many runs as a second holds, at least one and at most `RUNS_MAX`: one run of a few milliseconds says little.
+fn typical(command: &mut Command, limit: Option<Duration>) -> Result<Option<Cost>> {
+    let started = Instant::now();
+    let mut runs = Vec::new();
+    while runs.is_empty() || (runs.len() < RUNS_MAX && started.elapsed() < Duration::from_secs(1)) {
+        let Some(cost) = run(command, limit)? else { return Ok(None) };
+        runs.push(cost);
+    }
+    let median = |of: fn(&Cost) -> f64| stats::median(&runs.iter().map(of).collect::<Vec<_>>());
+    Ok(Some(Cost { cpu_s: median(|cost| cost.cpu_s), wall_s: median(|cost| cost.wall_s), peak_mib: median(|cost| cost.peak_mib) }))
 }
 
 /// Runs to the end or to the limit; nobody reads the output.
