@@ -25,20 +25,24 @@ mapfile -t programs < <(cargo test --workspace --locked --no-run --message-forma
 for line in sys.stdin:
     one = json.loads(line)
     if one.get("reason") == "compiler-artifact" and one.get("executable") and one["target"]["kind"] == ["test"]: print(one["executable"])')
-cargo build --workspace --locked --example probes 2>/dev/null && programs+=("$TARGET/debug/examples/probes")
-((${#programs[@]} > 1)) || die "no test programs were built" "cargo test --workspace --no-run says why"
+probes=$TARGET/debug/examples/probes
+cargo build --workspace --locked --example probes 2>/dev/null || die "the list of probes was not built" "cargo build --workspace --example probes says why"
+((${#programs[@]} > 0)) || die "no test programs were built" "cargo test --workspace --no-run says why"
+programs+=("$probes")
 
 results=$TARGET/kernels
 mkdir -p "$results"
 failed=0
-while read -r name pattern words; do
+while read -r name what pattern words; do
   [[ -z $name || $name == \#* || (-n ${ONLY:-} && $name != "$ONLY") ]] && continue
   say "kernel $name"
   if ! folder=$(tests/kernel/fetch.sh "$pattern"); then
     note "SKIPPED kernel $name: it cannot be obtained"
     continue
   fi
-  tests/kernel/guest.sh "$folder" "$words" "$limit" "${programs[@]}" >"$results/$name" || true
+  run=("${programs[@]}")
+  if [[ $what == probes ]]; then run=("$probes"); fi
+  tests/kernel/guest.sh "$folder" "$words" "$limit" "${run[@]}" >"$results/$name" || true
   grep -aE '^GUEST |FAILED$' "$results/$name" | sed 's/^/    /' >&2 || true
   grep -q '^GUEST end' "$results/$name" && ! grep -q 'FAILED$' "$results/$name" || failed=1
 done <tests/kernel/kernels
