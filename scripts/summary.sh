@@ -13,9 +13,10 @@ if ((skipped)); then printf '%s\n' "$skips"; fi
 if ((ignored)); then grep -E '^test .* \.\.\. ignored' "$log" | sed 's/^test \(.*\) \.\.\. ignored,* */SKIPPED \1: ignored /'; fi
 # Why each failed test failed, by the last thing that panicked in it: a test that runs itself again elsewhere shows what happened there.
 awk '
-  function tell() { if (name != "" && why != "") print "error: " name ": " why; name = why = "" }
-  /^---- .* stdout ----$/ { tell(); name = $2 }
-  /^ +(Running|Doc-tests) / { tell() }
+  function tell() { if (name != "" && why != "") print "error: " name ": " why; name = why = ""; take = 0 }
+  /^(successes:$| +(Running|Doc-tests) )/ { tell(); failures = 0 }
+  /^failures:$/ { failures = 1 }
+  /^---- .* stdout ----$/ { tell(); if (failures) name = $2 }
   take && NF { why = substr($0, 1, 1000); take = 0 }
   / panicked at / && name != "" { take = 1 }
   END { tell() }' "$log"
