@@ -106,3 +106,13 @@ impl State {
 fn pool(connections: u32) -> SqlitePoolOptions {
     SqlitePoolOptions::new().max_connections(connections).acquire_timeout(BUSY_TIMEOUT).idle_timeout(None).max_lifetime(None)
 }
+
+#[cfg(test)]
+mod tests {
+    /// With these three the library makes no task that sweeps the connections.
+    #[test]
+    fn no_pool_sweeps_its_connections() {
+        let pool = super::pool(2);
+        assert_eq!((pool.get_idle_timeout(), pool.get_max_lifetime(), pool.get_min_connections()), (None, None, 0));
+    }
+}

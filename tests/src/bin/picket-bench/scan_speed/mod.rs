@@ -1,8 +1,8 @@
 //! How long judging takes beside other scanners on the same files in the same run: many large archives, one huge file of two kinds,
 //! many small pickles.
 //!
-//! The scanners take turns round by round, each for at least a second where it is quick; a ratio is the median over the rounds of ours to the fastest other one of that round. CPU time is the
-//! figure to trust on a machine with other work; seconds are what a user waits.
+//! The scanners take turns round by round, a quick one with several runs; a ratio is the median over the rounds of ours to the fastest other
+//! one of that round. CPU time is the figure to trust on a machine with other work; seconds are what a user waits.
 
 mod corpora;
 
